@@ -1,0 +1,2 @@
+//! The `faultline` program.
+fn main() {}

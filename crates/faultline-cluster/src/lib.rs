@@ -1,0 +1,1 @@
+//! Private Postgres clusters from the installed server programs, for development, tests and drills

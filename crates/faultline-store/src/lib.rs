@@ -1,0 +1,1 @@
+//! The only crate of Faultline that knows Postgres: migrations, statements, connections
