@@ -1,0 +1,50 @@
+-- An attempt ended badly: jobs $2 of queue $1, each under its lease in $3 with its error in $4.
+-- running -> queued, to start again $5 ms from now, while attempts are left and $6 (fatal) is false;
+-- otherwise running -> failed with the reason in $7, or cancelled when that was asked for.
+-- The two branches exclude each other on one version of a row. A row that changed under our feet
+-- (a cancel arrived) comes back from neither: finish_outcome.sql tells, and the caller asks again.
+-- Plan: primary key look-ups in the order of $2 (sorted by the caller, the lock order).
+with ended_attempt as materialized (
+    select *
+      from unnest($2::uuid[], $3::uuid[], $4::text[], $5::bigint[], $6::boolean[], $7::text[])
+           as e(id, lease_id, error, delay_ms, fatal, reason)
+), back as (
+    update faultline.jobs j
+       set state = 'queued', lease_id = null, lease_owner = null, lease_expires_at = null,
+           started_at = null, last_error = e.error,
+           next_run_at = clock_timestamp() + e.delay_ms * interval '1 millisecond'
+      from ended_attempt e
+     where j.id = e.id and j.queue = $1 and j.lease_id = e.lease_id and j.state = 'running'
+       and not e.fatal and j.attempts < j.max_attempts and j.cancel_requested_at is null
+    returning j.id, e.lease_id, e.error, j.next_run_at, j.attempts
+), gone as (
+    delete from faultline.jobs j
+     using ended_attempt e
+     where j.id = e.id and j.queue = $1 and j.lease_id = e.lease_id and j.state = 'running'
+       and (e.fatal or j.attempts >= j.max_attempts or j.cancel_requested_at is not null)
+    returning j.*, e.error, e.fatal, e.reason as why
+), ended as (
+    insert into faultline.job_history (
+        id, finished_at, created_at, next_run_at, started_at, lease_id, lease_owner, retry_of,
+        max_attempts, timeout_ms, backoff_base_ms, backoff_cap_ms, attempts, crashes, state,
+        priority, queue, kind, key, reason, last_error, headers, payload)
+    select g.id, clock_timestamp(), g.created_at, g.next_run_at, g.started_at, g.lease_id,
+           g.lease_owner, g.retry_of, g.max_attempts, g.timeout_ms, g.backoff_base_ms,
+           g.backoff_cap_ms, g.attempts, g.crashes,
+           case when g.cancel_requested_at is not null then 'cancelled' else 'failed' end::faultline.job_state,
+           g.priority, g.queue, g.kind, g.key,
+           case when g.cancel_requested_at is not null then 'cancelled'
+                when g.fatal then g.why else 'attempts_exhausted' end,
+           g.error, g.headers, g.payload
+      from gone g
+    returning id, lease_id, state
+), logged as (
+    insert into faultline.job_attempts (
+        job_id, ended_at, started_at, next_run_at, lease_id, lease_owner, attempt, charged, outcome, error)
+    select b.id, clock_timestamp(), o.started_at, b.next_run_at, b.lease_id, o.lease_owner,
+           b.attempts, true, 'failed', b.error
+      from back b join faultline.jobs o on o.id = b.id and o.queue = $1
+)
+select id, lease_id, 'queued'::faultline.job_state as state from back
+union all
+select id, lease_id, state from ended

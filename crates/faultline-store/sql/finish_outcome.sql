@@ -1,0 +1,18 @@
+-- What became of jobs $1 under the leases $2, asked after a finish that did not move them: repeating
+-- one's own finish is answered as the first time. One row for each pair that is known:
+--   still held (state 'running'), ended under this lease (its terminal state), or put back under this
+--   lease ('queued'). A pair that does not come back has lost its lease.
+-- Plan: look-ups by id in each table.
+select j.id, j.lease_id, 'running'::faultline.job_state as state
+  from unnest($1::uuid[], $2::uuid[]) as f(id, lease_id)
+  join faultline.jobs j on j.id = f.id and j.lease_id = f.lease_id
+union all
+select h.id, h.lease_id, h.state
+  from unnest($1::uuid[], $2::uuid[]) as f(id, lease_id)
+  join faultline.job_history h on h.id = f.id and h.lease_id = f.lease_id
+ where h.reason is distinct from 'crash_loop'
+union all
+select a.job_id, a.lease_id, 'queued'
+  from unnest($1::uuid[], $2::uuid[]) as f(id, lease_id)
+  join faultline.job_attempts a on a.job_id = f.id and a.lease_id = f.lease_id
+ where a.outcome in ('failed', 'released', 'snoozed')

@@ -1,0 +1,98 @@
+-- Reap: running -> queued for the jobs of queue $1 whose lease has expired, or whose worker is one
+-- of $2: workers whose session this process has seen missing for the grace time, re-checked here.
+-- Looks at the first $3 visible rows of each priority in claim order: what runs lies before what
+-- still waits. Ends at most $4 leases at a time.
+-- A crash is charged: a job without an attempt left ends as failed (crash_loop), one that was asked
+-- to stop as cancelled. Where several jobs fell with one worker, only those that fell most often
+-- before are charged, and of those only one that stands alone or falls for the first time: a
+-- neighbour of a job that kills its process loses one attempt at most.
+-- The job keeps its place in the queue. Locks: the reaped rows, in id order, never waiting.
+with absent as materialized (
+    select w.id
+      from faultline.workers w
+     where w.id = any ($2::uuid[])
+       and w.stopped_at is null
+       and not exists (
+            select from pg_catalog.pg_stat_activity a
+             where a.pid = w.presence_pid
+               and (a.backend_start is null or a.backend_start = w.presence_started_at))
+), candidate as materialized (
+    select c.id
+      from (values (1::smallint), (2::smallint), (3::smallint), (4::smallint)) as p(priority)
+     cross join lateral (
+        select j.id, j.state, j.lease_expires_at, j.lease_owner
+          from faultline.jobs j
+         where j.queue = $1
+           and j.priority = p.priority
+           and j.next_run_at <= (select clock_timestamp())
+         order by j.next_run_at, j.id
+         limit $3
+     ) c
+     where c.state = 'running'
+       and (c.lease_expires_at < clock_timestamp() or c.lease_owner in (select a.id from absent a))
+     limit $4
+), fallen as materialized (
+    select j.id, j.ctid as tid, j.lease_id, j.lease_owner, j.started_at, j.attempts, j.max_attempts,
+           j.crashes, j.cancel_requested_at,
+           case when j.lease_expires_at < clock_timestamp() then 'expired' else 'lost'
+           end::faultline.attempt_outcome as outcome
+      from faultline.jobs j
+     where j.id = any (array(select c.id from candidate c))
+       and j.queue = $1
+       and j.state = 'running'
+       and (j.lease_expires_at < clock_timestamp() or j.lease_owner in (select a.id from absent a))
+     order by j.id
+       for update skip locked
+), judged as materialized (
+    select f.*,
+           f.crashes = 0 and w.most = 0 or f.crashes = w.most and (w.with_most = 1 or f.crashes > 1) as charged,
+           f.crashes = w.most as suspect
+      from fallen f
+      join (select lease_owner, max(crashes) as most,
+                   count(*) filter (where crashes = m) as with_most
+              from (select lease_owner, crashes, max(crashes) over (partition by lease_owner) as m
+                      from fallen) as x
+             group by lease_owner) as w using (lease_owner)
+), back as (
+    update faultline.jobs j
+       set state = 'queued', lease_id = null, lease_owner = null, lease_expires_at = null,
+           started_at = null,
+           attempts = j.attempts - case when g.charged then 0 else 1 end,
+           crashes = j.crashes + case when g.suspect then 1 else 0 end,
+           last_error = case when g.outcome = 'expired' then 'the lease expired' else 'the worker was lost' end
+      from judged g
+     where j.ctid = g.tid and j.id = g.id and j.lease_id = g.lease_id and j.state = 'running'
+       and g.cancel_requested_at is null
+       and (not g.charged or g.attempts < g.max_attempts)
+    returning j.id, j.next_run_at
+), gone as (
+    delete from faultline.jobs j
+     using judged g
+     where j.ctid = g.tid and j.id = g.id and j.lease_id = g.lease_id and j.state = 'running'
+       and (g.cancel_requested_at is not null or g.charged and g.attempts >= g.max_attempts)
+    returning j.*, g.suspect, g.outcome
+), ended as (
+    insert into faultline.job_history (
+        id, finished_at, created_at, next_run_at, started_at, lease_id, lease_owner, retry_of,
+        max_attempts, timeout_ms, backoff_base_ms, backoff_cap_ms, attempts, crashes, state,
+        priority, queue, kind, key, reason, last_error, headers, payload)
+    select g.id, clock_timestamp(), g.created_at, g.next_run_at, g.started_at, g.lease_id,
+           g.lease_owner, g.retry_of, g.max_attempts, g.timeout_ms, g.backoff_base_ms,
+           g.backoff_cap_ms, g.attempts, g.crashes + case when g.suspect then 1 else 0 end,
+           case when g.cancel_requested_at is not null then 'cancelled' else 'failed' end::faultline.job_state,
+           g.priority, g.queue, g.kind, g.key,
+           case when g.cancel_requested_at is not null then 'cancelled' else 'crash_loop' end,
+           case when g.outcome = 'expired' then 'the lease expired' else 'the worker was lost' end,
+           g.headers, g.payload
+      from gone g
+    returning id, state
+), logged as (
+    insert into faultline.job_attempts (
+        job_id, ended_at, started_at, next_run_at, lease_id, lease_owner, attempt, charged, outcome, error)
+    select b.id, clock_timestamp(), g.started_at, b.next_run_at, g.lease_id, g.lease_owner, g.attempts,
+           g.charged, g.outcome, null
+      from back b join judged g using (id)
+)
+select id, 'queued'::faultline.job_state as state from back
+union all
+select id, state from ended

@@ -1,0 +1,31 @@
+-- One look at the queues $1, for an idle process: which have a due job waiting behind a worker's
+-- back (`due`) or a lease that has expired (`expired`) among the first $2 visible rows of each
+-- priority, and which workers' sessions are gone (`absent`, the same in every row).
+-- Reads only. Plan: index scans of jobs_claim_order from its head, ended by the limit.
+select q.name,
+       coalesce(bool_or(c.state = 'queued'), false)
+           and not exists (select from faultline.queues p where p.name = q.name and p.paused_at is not null) as due,
+       coalesce(bool_or(c.state = 'running' and c.lease_expires_at < clock_timestamp()), false) as expired,
+       array(
+           select w.id from faultline.workers w
+            where w.stopped_at is null and w.presence_pid is not null
+              and not exists (
+                   select from pg_catalog.pg_stat_activity a
+                    where a.pid = w.presence_pid
+                      and (a.backend_start is null or a.backend_start = w.presence_started_at))
+       ) as absent
+  from unnest($1::text[]) as q(name)
+  left join lateral (
+    select j.state, j.lease_expires_at
+      from (values (1::smallint), (2::smallint), (3::smallint), (4::smallint)) as p(priority)
+     cross join lateral (
+        select j.state, j.lease_expires_at
+          from faultline.jobs j
+         where j.queue = q.name
+           and j.priority = p.priority
+           and j.next_run_at <= (select clock_timestamp())
+         order by j.next_run_at, j.id
+         limit $2
+     ) j
+  ) c on true
+ group by q.name
