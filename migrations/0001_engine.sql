@@ -187,7 +187,7 @@ declare
     oldest date;
     child text;
 begin
-    if not pg_try_advisory_xact_lock(4067260621, 1) then
+    if not pg_try_advisory_xact_lock(1179407436, 1) then
         return false;
     end if;
     perform set_config('lock_timeout', '2s', true);

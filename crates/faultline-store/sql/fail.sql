@@ -45,6 +45,6 @@ with ended_attempt as materialized (
            b.attempts, true, 'failed', b.error
       from back b join faultline.jobs o on o.id = b.id and o.queue = $1
 )
-select id, lease_id, 'queued'::faultline.job_state as state from back
+select id, lease_id, 'queued' as state from back
 union all
-select id, lease_id, state from ended
+select id, lease_id, state::text from ended

@@ -3,11 +3,11 @@
 --   still held (state 'running'), ended under this lease (its terminal state), or put back under this
 --   lease ('queued'). A pair that does not come back has lost its lease.
 -- Plan: look-ups by id in each table.
-select j.id, j.lease_id, 'running'::faultline.job_state as state
+select j.id, j.lease_id, 'running' as state
   from unnest($1::uuid[], $2::uuid[]) as f(id, lease_id)
   join faultline.jobs j on j.id = f.id and j.lease_id = f.lease_id
 union all
-select h.id, h.lease_id, h.state
+select h.id, h.lease_id, h.state::text
   from unnest($1::uuid[], $2::uuid[]) as f(id, lease_id)
   join faultline.job_history h on h.id = f.id and h.lease_id = f.lease_id
  where h.reason is distinct from 'crash_loop'

@@ -5,7 +5,7 @@
 -- Plan: primary key look-ups in the order of $2 (sorted by the caller, the lock order).
 with ended_attempt as materialized (
     select *
-      from unnest($2::uuid[], $3::uuid[], $4::bigint[], $5::faultline.attempt_outcome[], $6::text[])
+      from unnest($2::uuid[], $3::uuid[], $4::bigint[], $5::text[], $6::text[])
            as e(id, lease_id, delay_ms, outcome, reason)
 ), back as (
     update faultline.jobs j
@@ -37,9 +37,9 @@ with ended_attempt as materialized (
     insert into faultline.job_attempts (
         job_id, ended_at, started_at, next_run_at, lease_id, lease_owner, attempt, charged, outcome, error)
     select b.id, clock_timestamp(), o.started_at, b.next_run_at, b.lease_id, o.lease_owner,
-           b.attempts + 1, false, b.outcome, b.reason
+           b.attempts + 1, false, b.outcome::faultline.attempt_outcome, b.reason
       from back b join faultline.jobs o on o.id = b.id and o.queue = $1
 )
-select id, lease_id, 'queued'::faultline.job_state as state from back
+select id, lease_id, 'queued' as state from back
 union all
-select id, lease_id, state from ended
+select id, lease_id, state::text from ended

@@ -93,6 +93,6 @@ with absent as materialized (
            g.charged, g.outcome, null
       from back b join judged g using (id)
 )
-select id, 'queued'::faultline.job_state as state from back
+select id, 'queued' as state from back
 union all
-select id, state from ended
+select id, state::text from ended

@@ -25,6 +25,6 @@ with waiting as (
       from finished f cross join successor s
      where s.hits = 0
 )
-select coalesce((select f.state from finished f), (select j.state from faultline.jobs j where j.id = $1)) as state,
+select coalesce((select f.state from finished f), (select j.state from faultline.jobs j where j.id = $1))::text as state,
        coalesce((select s.job_id from successor s), $1) as id,
        exists (select from waiting) or exists (select from successor s where s.hits = 0) as changed

@@ -1,1 +1,34 @@
-//! The only crate of Faultline that knows Postgres: migrations, statements, connections
+//! The only crate of Faultline that knows Postgres: migrations, connections, and one thin typed function for each
+//! statement in `sql/`.
+//!
+//! - [`migrate`]: the schema and its versions
+//! - [`Database`], [`Session`]: pooled and dedicated connections
+//! - [`enqueue`]: jobs on their way in
+//! - [`lease`]: claim and renew
+//! - [`finish`]: complete, fail, release, snooze
+//! - [`reap`]: recover what a dead worker left, and see that there is something to do
+//! - [`presence`]: workers and their sign of life
+//! - [`operate`]: cancel, retry, pause, resume
+//! - [`read`]: jobs, queues and workers for people
+//! - [`tokens`]: tokens of the HTTP API
+//! - [`maintain`]: partitions, and rows that nobody needs any more
+
+mod connect;
+mod database;
+pub mod enqueue;
+mod error;
+pub mod finish;
+pub mod lease;
+pub mod maintain;
+pub mod migrate;
+pub mod operate;
+pub mod presence;
+pub mod read;
+pub mod reap;
+mod statement;
+mod tls;
+pub mod tokens;
+
+pub use database::{DEFAULT_POOL_SIZE, Database, Session};
+pub use deadpool_postgres::ClientWrapper;
+pub use error::{Error, KEY_CONFLICT, LEASE_LOST, Result};

@@ -1,0 +1,245 @@
+//! Jobs on their way in: a batch in one statement, alone or inside the caller's transaction, and a second try after a
+//! lost answer.
+
+use crate::error::{Error, Result};
+use crate::statement::query;
+use deadpool_postgres::ClientWrapper;
+use faultline_core::job::millis;
+use faultline_core::{Invalid, JobId, NewJob, Start, limits};
+use jiff::Timestamp;
+use serde_json::value::RawValue;
+use std::collections::HashSet;
+use tokio_postgres::Row;
+use tokio_postgres::types::{Json, ToSql, Type};
+use uuid::Uuid;
+
+const ENQUEUE: &str = include_str!("../sql/enqueue.sql");
+const INSERT_AGAIN: &str = include_str!("../sql/insert_again.sql");
+const ENQUEUED_BEFORE: &str = include_str!("../sql/enqueued_before.sql");
+const NOTIFY: &str = include_str!("../sql/notify.sql");
+
+/// The channel of the hints that a queue has work; the payload is the queue's name.
+pub const CHANNEL: &str = "faultline";
+
+/// What became of one job of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Enqueued {
+    /// A new job.
+    Created(JobId),
+    /// The key was used before for the same request: this is its job.
+    Duplicate(JobId),
+    /// The key was used before for another request, whose job this is; nothing was changed.
+    Conflict(JobId),
+}
+
+impl Enqueued {
+    /// The id under which the job is known; for a conflict that of the job which holds the key.
+    pub fn id(self) -> JobId {
+        match self {
+            Self::Created(id) | Self::Duplicate(id) | Self::Conflict(id) => id,
+        }
+    }
+}
+
+/// Enqueues a batch in one statement; the answers stand in the order of the jobs.
+///
+/// # Errors
+/// [`Error::Invalid`] for a value out of bounds or more than [`limits::MAX_BATCH`] jobs, before anything is sent.
+/// After [`Error::Indeterminate`] the batch may have been committed: see [`enqueue_again`].
+pub async fn enqueue(client: &ClientWrapper, jobs: &[NewJob]) -> Result<Vec<Enqueued>> {
+    check(jobs)?;
+    let columns = Columns::of(jobs);
+    answers(jobs, &query(client, ENQUEUE, &columns.params()).await?)
+}
+
+/// The same inside a transaction of the caller's own, which decides whether the jobs exist.
+///
+/// # Errors
+/// As [`enqueue`]; after an error of the database the transaction can only be rolled back.
+pub async fn enqueue_in(transaction: &tokio_postgres::Transaction<'_>, jobs: &[NewJob]) -> Result<Vec<Enqueued>> {
+    check(jobs)?;
+    let columns = Columns::of(jobs);
+    let params = columns.params();
+    let typed: Vec<(&(dyn ToSql + Sync), Type)> = params.into_iter().zip(Columns::TYPES).collect();
+    answers(jobs, &transaction.query_typed(ENQUEUE, &typed).await?)
+}
+
+/// Tries a batch again whose answer was lost, with the same ids, and tells what is true now: a job that the first try
+/// created counts as created, also when it has run and ended since. Safe to call any number of times.
+///
+/// # Errors
+/// As [`enqueue`].
+pub async fn enqueue_again(client: &mut ClientWrapper, jobs: &[NewJob]) -> Result<Vec<Enqueued>> {
+    check(jobs)?;
+    let keyless: Vec<&NewJob> = jobs.iter().filter(|job| job.key.is_none()).collect();
+    let keyed: Vec<&NewJob> = jobs.iter().filter(|job| job.key.is_some()).collect();
+    insert_keyless_again(client, &keyless).await?;
+    let mut by_key = Vec::new();
+    if !keyed.is_empty() {
+        let columns = Columns::of(keyed.iter().copied());
+        by_key = answers_of(&query(client, ENQUEUE, &columns.params()).await?)?;
+    }
+    let mut by_key = by_key.into_iter();
+    Ok(jobs
+        .iter()
+        .map(|job| match &job.key {
+            None => Enqueued::Created(job.id),
+            // Our own id under the key: the first try has created it.
+            Some(_) => match by_key.next() {
+                Some(Enqueued::Duplicate(id)) if id == job.id => Enqueued::Created(id),
+                Some(answer) => answer,
+                None => Enqueued::Created(job.id),
+            },
+        })
+        .collect())
+}
+
+async fn insert_keyless_again(client: &mut ClientWrapper, jobs: &[&NewJob]) -> Result<()> {
+    let mut missing: Vec<&NewJob> = jobs.to_vec();
+    while !missing.is_empty() {
+        let ids: Vec<Uuid> = missing.iter().map(|job| job.id.0).collect();
+        let columns = Columns::of(missing.iter().copied());
+        let transaction = client.transaction().await.map_err(|e| Error::from(e).before_sending())?;
+        let insert = transaction.prepare_cached(INSERT_AGAIN).await?;
+        transaction.execute(&insert, &columns.params_without_keys()).await?;
+        let before = transaction.prepare_cached(ENQUEUED_BEFORE).await?;
+        let ended: HashSet<Uuid> =
+            transaction.query(&before, &[&ids]).await?.iter().map(|row| row.get("id")).collect();
+        if ended.is_empty() {
+            transaction.commit().await?;
+            return Ok(());
+        }
+        transaction.rollback().await?;
+        missing.retain(|job| !ended.contains(&job.id.0));
+    }
+    Ok(())
+}
+
+/// Tells listening workers that a queue has work. A hint: whoever misses it finds the work by looking.
+///
+/// # Errors
+/// Those of the connection.
+pub async fn notify(client: &ClientWrapper, queue: &str) -> Result<()> {
+    query(client, NOTIFY, &[&queue]).await.map(|_| ())
+}
+
+fn check(jobs: &[NewJob]) -> Result<()> {
+    if jobs.len() > limits::MAX_BATCH {
+        return Err(Invalid::new("jobs", format!("must be at most {} jobs", limits::MAX_BATCH)).into());
+    }
+    jobs.iter().try_for_each(NewJob::check)?;
+    Ok(())
+}
+
+fn answers(jobs: &[NewJob], rows: &[Row]) -> Result<Vec<Enqueued>> {
+    debug_assert_eq!(jobs.len(), rows.len());
+    answers_of(rows)
+}
+
+fn answers_of(rows: &[Row]) -> Result<Vec<Enqueued>> {
+    rows.iter()
+        .map(|row| {
+            let id = JobId(row.try_get("id")?);
+            Ok(match (row.try_get("created")?, row.try_get("conflict")?) {
+                (true, _) => Enqueued::Created(id),
+                (false, true) => Enqueued::Conflict(id),
+                (false, false) => Enqueued::Duplicate(id),
+            })
+        })
+        .collect()
+}
+
+/// A batch turned into arrays, one for each parameter of `enqueue.sql`.
+#[derive(Default)]
+struct Columns<'a> {
+    ids: Vec<Uuid>,
+    queues: Vec<&'a str>,
+    kinds: Vec<&'a str>,
+    payloads: Vec<Json<&'a RawValue>>,
+    headers: Vec<Option<Json<&'a RawValue>>>,
+    keys: Vec<Option<&'a str>>,
+    key_ttls_ms: Vec<i64>,
+    priorities: Vec<i16>,
+    delays_ms: Vec<i64>,
+    run_ats: Vec<Option<Timestamp>>,
+    max_attempts: Vec<i32>,
+    timeouts_ms: Vec<i32>,
+    backoff_bases_ms: Vec<i32>,
+    backoff_caps_ms: Vec<i32>,
+}
+
+impl<'a> Columns<'a> {
+    const TYPES: [Type; 14] = [
+        Type::UUID_ARRAY,
+        Type::TEXT_ARRAY,
+        Type::TEXT_ARRAY,
+        Type::JSONB_ARRAY,
+        Type::JSONB_ARRAY,
+        Type::TEXT_ARRAY,
+        Type::INT8_ARRAY,
+        Type::INT2_ARRAY,
+        Type::INT8_ARRAY,
+        Type::TIMESTAMPTZ_ARRAY,
+        Type::INT4_ARRAY,
+        Type::INT4_ARRAY,
+        Type::INT4_ARRAY,
+        Type::INT4_ARRAY,
+    ];
+
+    fn of(jobs: impl IntoIterator<Item = &'a NewJob>) -> Self {
+        let mut columns = Self::default();
+        for job in jobs {
+            columns.ids.push(job.id.0);
+            columns.queues.push(&job.queue);
+            columns.kinds.push(&job.kind);
+            columns.payloads.push(Json(&job.payload));
+            columns.headers.push(job.headers.as_deref().map(Json));
+            columns.keys.push(job.key.as_deref());
+            columns.key_ttls_ms.push(millis(job.key_ttl));
+            columns.priorities.push(job.priority);
+            columns.delays_ms.push(if let Start::After(delay) = job.start { millis(delay) } else { 0 });
+            columns.run_ats.push(if let Start::At(at) = job.start { Some(at) } else { None });
+            columns.max_attempts.push(job.max_attempts);
+            columns.timeouts_ms.push(i32::try_from(millis(job.timeout)).unwrap_or(limits::MAX_TIMEOUT_MS));
+            columns.backoff_bases_ms.push(job.backoff.base_ms);
+            columns.backoff_caps_ms.push(job.backoff.cap_ms);
+        }
+        columns
+    }
+
+    fn params(&self) -> [&(dyn ToSql + Sync); 14] {
+        [
+            &self.ids,
+            &self.queues,
+            &self.kinds,
+            &self.payloads,
+            &self.headers,
+            &self.keys,
+            &self.key_ttls_ms,
+            &self.priorities,
+            &self.delays_ms,
+            &self.run_ats,
+            &self.max_attempts,
+            &self.timeouts_ms,
+            &self.backoff_bases_ms,
+            &self.backoff_caps_ms,
+        ]
+    }
+
+    fn params_without_keys(&self) -> [&(dyn ToSql + Sync); 12] {
+        [
+            &self.ids,
+            &self.queues,
+            &self.kinds,
+            &self.payloads,
+            &self.headers,
+            &self.priorities,
+            &self.delays_ms,
+            &self.run_ats,
+            &self.max_attempts,
+            &self.timeouts_ms,
+            &self.backoff_bases_ms,
+            &self.backoff_caps_ms,
+        ]
+    }
+}

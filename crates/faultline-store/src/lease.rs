@@ -1,0 +1,192 @@
+//! Claim and renew: how a worker gets a job and keeps it.
+
+use crate::error::Result;
+use crate::statement::query;
+use deadpool_postgres::ClientWrapper;
+use faultline_core::{Backoff, JobId, LeaseId, WorkerId};
+use jiff::Timestamp;
+use serde_json::value::RawValue;
+use std::time::Duration;
+use tokio_postgres::Row;
+use tokio_postgres::types::Json;
+use uuid::Uuid;
+
+const CLAIM: &str = include_str!("../sql/claim.sql");
+const RECOVER_CLAIM: &str = include_str!("../sql/recover_claim.sql");
+const RENEW: &str = include_str!("../sql/renew.sql");
+
+/// A job that this process holds under a lease.
+#[derive(Debug, Clone)]
+pub struct ClaimedJob {
+    /// The job.
+    pub id: JobId,
+    /// The fence: every later statement about this attempt names it.
+    pub lease_id: LeaseId,
+    /// The name of the handler.
+    pub kind: String,
+    /// The attempt that this claim began, counting from 1.
+    pub attempt: i32,
+    /// The most attempts the job may have.
+    pub max_attempts: i32,
+    /// How often a worker was lost while it ran this job.
+    pub crashes: i32,
+    /// How long the attempt may take.
+    pub timeout: Duration,
+    /// How a failed attempt waits for the next.
+    pub backoff: Backoff,
+    /// When it was enqueued, on the database's clock.
+    pub created_at: Timestamp,
+    /// When it was due, on the database's clock.
+    pub due_at: Timestamp,
+    /// Its idempotency key.
+    pub key: Option<String>,
+    /// Trace context and tags.
+    pub headers: Option<Box<RawValue>>,
+    /// The handler's input.
+    pub payload: Box<RawValue>,
+    priority: i16,
+}
+
+/// Where the scan of each priority of one queue starts: right behind the last position that this process claimed.
+/// A hint that spares the scan the entries of finished jobs; what lies behind it is found by a sweep, which is a claim
+/// from [`Floors::head`].
+#[derive(Debug, Clone)]
+pub struct Floors {
+    priorities: Vec<i16>,
+    times: Vec<Timestamp>,
+    ids: Vec<Uuid>,
+}
+
+impl Floors {
+    /// Before everything.
+    pub fn head() -> Self {
+        let long_ago = Timestamp::from_second(0).expect("1970 is in range");
+        Self { priorities: vec![1, 2, 3, 4], times: vec![long_ago; 4], ids: vec![Uuid::nil(); 4] }
+    }
+
+    /// Moves behind what was claimed. After a claim from the head that filled its batch the floors go back to the last
+    /// position claimed, since more may wait between it and the old floor.
+    pub fn after(&mut self, claimed: &[ClaimedJob], may_go_back: bool) {
+        for (at, priority) in self.priorities.iter().enumerate() {
+            let last = claimed.iter().filter(|job| job.priority == *priority).map(|job| (job.due_at, job.id.0)).max();
+            if let Some((time, id)) = last
+                && (may_go_back || (time, id) > (self.times[at], self.ids[at]))
+            {
+                self.times[at] = time;
+                self.ids[at] = id;
+            }
+        }
+    }
+}
+
+/// Claims up to `limit` due jobs of a queue, from the floors on, under the new lease. They come in the order in which they
+/// should start. None from a paused queue.
+///
+/// # Errors
+/// After [`crate::Error::Indeterminate`] jobs may have been claimed: [`recover_claim`] finds them.
+pub async fn claim(
+    client: &ClientWrapper,
+    queue: &str,
+    lease_id: LeaseId,
+    owner: WorkerId,
+    lease_ttl: Duration,
+    limit: usize,
+    floors: &Floors,
+) -> Result<Vec<ClaimedJob>> {
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let ttl_ms = faultline_core::job::millis(lease_ttl);
+    let rows = query(
+        client,
+        CLAIM,
+        &[&queue, &lease_id.0, &owner.0, &ttl_ms, &limit, &floors.priorities, &floors.times, &floors.ids],
+    )
+    .await?;
+    in_order(lease_id, &rows)
+}
+
+/// Finds the jobs of a claim whose answer was lost: those that its lease holds, looked for from its floors on among the
+/// first `look_at` visible rows of each priority.
+///
+/// # Errors
+/// Those of the connection; ask again.
+pub async fn recover_claim(
+    client: &ClientWrapper,
+    queue: &str,
+    lease_id: LeaseId,
+    floors: &Floors,
+    look_at: i64,
+) -> Result<Vec<ClaimedJob>> {
+    let rows = query(
+        client,
+        RECOVER_CLAIM,
+        &[&queue, &lease_id.0, &floors.priorities, &floors.times, &floors.ids, &look_at],
+    )
+    .await?;
+    in_order(lease_id, &rows)
+}
+
+fn in_order(lease_id: LeaseId, rows: &[Row]) -> Result<Vec<ClaimedJob>> {
+    let mut claimed = rows.iter().map(|row| claimed_job(lease_id, row)).collect::<Result<Vec<_>>>()?;
+    claimed.sort_unstable_by_key(|job| (job.priority, job.due_at, job.id));
+    Ok(claimed)
+}
+
+fn claimed_job(lease_id: LeaseId, row: &Row) -> Result<ClaimedJob> {
+    let timeout_ms: i32 = row.try_get("timeout_ms")?;
+    Ok(ClaimedJob {
+        id: JobId(row.try_get("id")?),
+        lease_id,
+        kind: row.try_get("kind")?,
+        attempt: row.try_get("attempts")?,
+        max_attempts: row.try_get("max_attempts")?,
+        crashes: row.try_get("crashes")?,
+        timeout: Duration::from_millis(timeout_ms.unsigned_abs().into()),
+        backoff: Backoff { base_ms: row.try_get("backoff_base_ms")?, cap_ms: row.try_get("backoff_cap_ms")? },
+        created_at: row.try_get("created_at")?,
+        due_at: row.try_get("next_run_at")?,
+        key: row.try_get("key")?,
+        headers: row.try_get::<_, Option<Json<Box<RawValue>>>>("headers")?.map(|json| json.0),
+        payload: row.try_get::<_, Json<Box<RawValue>>>("payload")?.0,
+        priority: row.try_get("priority")?,
+    })
+}
+
+/// A lease that was renewed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Renewed {
+    /// The job.
+    pub id: JobId,
+    /// The lease, as it was asked for.
+    pub lease_id: LeaseId,
+    /// Whether the handler should stop: somebody cancelled the job.
+    pub cancel: bool,
+}
+
+/// Renews leases of one queue for `lease_ttl` from now on the database's clock. A pair that is missing from the answer has
+/// lost its lease.
+///
+/// # Errors
+/// Those of the connection; nothing is known of the leases then, ask again.
+pub async fn renew(
+    client: &ClientWrapper,
+    queue: &str,
+    held: &[(JobId, LeaseId)],
+    lease_ttl: Duration,
+) -> Result<Vec<Renewed>> {
+    let mut held = held.to_vec();
+    held.sort_unstable();
+    let ids: Vec<Uuid> = held.iter().map(|(id, _)| id.0).collect();
+    let leases: Vec<Uuid> = held.iter().map(|(_, lease)| lease.0).collect();
+    let ttl_ms = faultline_core::job::millis(lease_ttl);
+    query(client, RENEW, &[&queue, &ids, &leases, &ttl_ms])
+        .await?
+        .iter()
+        .map(|row| {
+            Ok(Renewed {
+                id: JobId(row.try_get("id")?),
+                lease_id: LeaseId(row.try_get("lease_id")?),
+                cancel: row.try_get("cancel")?,
+            })
+        })
+        .collect()
+}

@@ -1,0 +1,402 @@
+//! Jobs, queues and workers for people and programs that look.
+
+use crate::error::Result;
+use crate::finish::state;
+use crate::statement::{query, query_opt};
+use deadpool_postgres::ClientWrapper;
+use faultline_core::{JobId, LeaseId, State, WorkerId};
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::value::RawValue;
+use tokio_postgres::Row;
+use tokio_postgres::types::Json;
+use uuid::Uuid;
+
+const GET: &str = include_str!("../sql/get_job.sql");
+const LIST: &str = include_str!("../sql/list_jobs.sql");
+const ATTEMPTS: &str = include_str!("../sql/attempts.sql");
+const QUEUES: &str = include_str!("../sql/queues.sql");
+const WORKERS: &str = include_str!("../sql/workers.sql");
+const EXPLAIN: &str = include_str!("../sql/explain.sql");
+
+/// Jobs on one page of a list at most.
+pub const MAX_PAGE: usize = 1000;
+/// Rows of one queue and priority that are counted at most.
+pub const COUNT_LIMIT: i64 = 10_000;
+
+/// A lease as others see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Lease {
+    /// The fence.
+    pub id: LeaseId,
+    /// The worker that holds it.
+    pub owner: WorkerId,
+    /// When it may be reaped unless it is renewed, on the database's clock.
+    pub expires_at: Timestamp,
+}
+
+/// A job, wherever it is in its life.
+#[derive(Debug, Clone, Serialize)]
+pub struct Job {
+    /// Its id.
+    pub id: JobId,
+    /// The queue it waits in.
+    pub queue: String,
+    /// The name of its handler.
+    pub kind: String,
+    /// Where it is in its life.
+    pub state: State,
+    /// 1 is first, 4 is last.
+    pub priority: i16,
+    /// The handler's input.
+    pub payload: Box<RawValue>,
+    /// Trace context and tags.
+    pub headers: Option<Box<RawValue>>,
+    /// Its idempotency key.
+    pub key: Option<String>,
+    /// Attempts that count, the running one included.
+    pub attempts: i32,
+    /// The most attempts it may have.
+    pub max_attempts: i32,
+    /// How often a worker was lost while it ran.
+    pub crashes: i32,
+    /// When it may start, or was due.
+    pub next_run_at: Timestamp,
+    /// When it was enqueued.
+    pub created_at: Timestamp,
+    /// When its running or last attempt began.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub finished_at: Option<Timestamp>,
+    /// The lease under which it runs.
+    pub lease: Option<Lease>,
+    /// Whether somebody asked a running job to stop.
+    pub cancel_requested: bool,
+    /// How long one attempt may take, ms.
+    pub timeout_ms: i32,
+    /// The back-off's first envelope, ms.
+    pub backoff_base_ms: i32,
+    /// The back-off's largest envelope, ms.
+    pub backoff_cap_ms: i32,
+    /// The finished job that an operator retried with this one.
+    pub retry_of: Option<JobId>,
+    /// Why it ended as it did: a word such as `attempts_exhausted`, `crash_loop`, `fatal`, `cancelled`.
+    pub reason: Option<String>,
+    /// What its last failed attempt said.
+    pub last_error: Option<String>,
+    /// What its handler returned.
+    pub result: Option<Box<RawValue>>,
+}
+
+/// One job by its id.
+///
+/// # Errors
+/// Those of the connection.
+pub async fn get(client: &ClientWrapper, id: JobId) -> Result<Option<Job>> {
+    query_opt(client, GET, &[&id.0]).await?.map(|row| job(&row)).transpose()
+}
+
+/// Which jobs to list; `None` means any.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// Those of one queue.
+    pub queue: Option<String>,
+    /// Those of one kind.
+    pub kind: Option<String>,
+    /// Those in one of these states.
+    pub states: Option<Vec<State>>,
+    /// Those of one key.
+    pub key: Option<String>,
+    /// Those behind this one, the last of the page before.
+    pub before: Option<JobId>,
+}
+
+/// A page of jobs, newest first.
+///
+/// # Errors
+/// Those of the connection; a filter that matches next to nothing in a long history may meet the time limit.
+pub async fn list(client: &ClientWrapper, filter: &Filter, limit: usize) -> Result<Vec<Job>> {
+    let states: Option<Vec<&str>> = filter.states.as_ref().map(|states| states.iter().map(|s| s.as_str()).collect());
+    let limit = i64::try_from(limit.min(MAX_PAGE)).unwrap_or(i64::MAX);
+    query(
+        client,
+        LIST,
+        &[&filter.queue, &filter.kind, &states, &filter.key, &filter.before.map(|id| id.0), &limit],
+    )
+    .await?
+    .iter()
+    .map(job)
+    .collect()
+}
+
+fn job(row: &Row) -> Result<Job> {
+    let state = state(row)?;
+    let lease_expires_at: Option<Timestamp> = row.try_get("lease_expires_at")?;
+    let lease_id: Option<Uuid> = row.try_get("lease_id")?;
+    let lease_owner: Option<Uuid> = row.try_get("lease_owner")?;
+    let lease = match (lease_id, lease_owner, lease_expires_at) {
+        (Some(id), Some(owner), Some(expires_at)) if state == State::Running => {
+            Some(Lease { id: LeaseId(id), owner: WorkerId(owner), expires_at })
+        }
+        _ => None,
+    };
+    Ok(Job {
+        id: JobId(row.try_get("id")?),
+        queue: row.try_get("queue")?,
+        kind: row.try_get("kind")?,
+        state,
+        priority: row.try_get("priority")?,
+        payload: row.try_get::<_, Json<Box<RawValue>>>("payload")?.0,
+        headers: row.try_get::<_, Option<Json<Box<RawValue>>>>("headers")?.map(|json| json.0),
+        key: row.try_get("key")?,
+        attempts: row.try_get("attempts")?,
+        max_attempts: row.try_get("max_attempts")?,
+        crashes: row.try_get("crashes")?,
+        next_run_at: row.try_get("next_run_at")?,
+        created_at: row.try_get("created_at")?,
+        started_at: row.try_get("started_at")?,
+        finished_at: row.try_get("finished_at")?,
+        lease,
+        cancel_requested: row.try_get::<_, Option<Timestamp>>("cancel_requested_at")?.is_some(),
+        timeout_ms: row.try_get("timeout_ms")?,
+        backoff_base_ms: row.try_get("backoff_base_ms")?,
+        backoff_cap_ms: row.try_get("backoff_cap_ms")?,
+        retry_of: row.try_get::<_, Option<Uuid>>("retry_of")?.map(JobId),
+        reason: row.try_get("reason")?,
+        last_error: row.try_get("last_error")?,
+        result: row.try_get::<_, Option<Json<Box<RawValue>>>>("result")?.map(|json| json.0),
+    })
+}
+
+/// An attempt that did not end its job.
+#[derive(Debug, Clone, Serialize)]
+pub struct Attempt {
+    /// Its number.
+    pub attempt: i32,
+    /// `failed`, `expired`, `lost`, `released` or `snoozed`.
+    pub outcome: String,
+    /// Whether it counts.
+    pub charged: bool,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// When it ended.
+    pub ended_at: Timestamp,
+    /// When the job was due again.
+    pub next_run_at: Timestamp,
+    /// The lease it ran under.
+    pub lease_id: LeaseId,
+    /// The worker that ran it.
+    pub worker: WorkerId,
+    /// What it said.
+    pub error: Option<String>,
+}
+
+/// The attempts of a job that did not end it, in order, at most 1,000.
+///
+/// # Errors
+/// Those of the connection.
+pub async fn attempts(client: &ClientWrapper, id: JobId) -> Result<Vec<Attempt>> {
+    query(client, ATTEMPTS, &[&id.0])
+        .await?
+        .iter()
+        .map(|row| {
+            Ok(Attempt {
+                attempt: row.try_get("attempt")?,
+                outcome: row.try_get("outcome")?,
+                charged: row.try_get("charged")?,
+                started_at: row.try_get("started_at")?,
+                ended_at: row.try_get("ended_at")?,
+                next_run_at: row.try_get("next_run_at")?,
+                lease_id: LeaseId(row.try_get("lease_id")?),
+                worker: WorkerId(row.try_get("lease_owner")?),
+                error: row.try_get("error")?,
+            })
+        })
+        .collect()
+}
+
+/// What stands in a queue. Counts end at [`COUNT_LIMIT`] rows a priority.
+#[derive(Debug, Clone, Serialize)]
+pub struct Queue {
+    /// Its name.
+    pub name: String,
+    /// Since when no claim takes from it.
+    pub paused_at: Option<Timestamp>,
+    /// Why, in the operator's words.
+    pub paused_reason: Option<String>,
+    /// Jobs that could start now.
+    pub due: i64,
+    /// Jobs that wait for their time, first starts and retries.
+    pub scheduled: i64,
+    /// Jobs under a lease.
+    pub running: i64,
+    /// Whether there are more than were counted.
+    pub bounded: bool,
+    /// Since when the oldest due job has been due.
+    pub oldest_due_at: Option<Timestamp>,
+    /// Live workers that poll it.
+    pub workers: i64,
+}
+
+/// Every queue that is known, or the one that is named.
+///
+/// # Errors
+/// Those of the connection.
+pub async fn queues(client: &ClientWrapper, only: Option<&str>) -> Result<Vec<Queue>> {
+    let names = match only {
+        Some(name) => vec![name.to_owned()],
+        None => crate::reap::queue_names(client).await?,
+    };
+    query(client, QUEUES, &[&names, &COUNT_LIMIT])
+        .await?
+        .iter()
+        .map(|row| {
+            Ok(Queue {
+                name: row.try_get("name")?,
+                paused_at: row.try_get("paused_at")?,
+                paused_reason: row.try_get("paused_reason")?,
+                due: row.try_get("due")?,
+                scheduled: row.try_get("scheduled")?,
+                running: row.try_get("running")?,
+                bounded: row.try_get("bounded")?,
+                oldest_due_at: row.try_get("oldest_due_at")?,
+                workers: row.try_get("workers")?,
+            })
+        })
+        .collect()
+}
+
+/// A worker as it was last heard of.
+#[derive(Debug, Clone, Serialize)]
+pub struct Worker {
+    /// The incarnation.
+    pub id: WorkerId,
+    /// Its host's name.
+    pub host: String,
+    /// Its process id there.
+    pub pid: i32,
+    /// Its program's version.
+    pub version: String,
+    /// The queues it polls.
+    pub queues: Vec<String>,
+    /// The kinds it has handlers for; `*` for any.
+    pub kinds: Vec<String>,
+    /// How many jobs it runs at once.
+    pub slots: i32,
+    /// How many it ran when it was last heard of.
+    pub running: i32,
+    /// Whether an operator asked it to drain.
+    pub draining: bool,
+    /// When it started.
+    pub started_at: Timestamp,
+    /// When it was last heard of.
+    pub heartbeat_at: Timestamp,
+    /// When it said goodbye.
+    pub stopped_at: Option<Timestamp>,
+    /// Whether it was heard of within three lease times and has not said goodbye.
+    pub alive: bool,
+}
+
+/// Workers heard of within the last day, newest first, at most 1,000.
+///
+/// # Errors
+/// Those of the connection.
+pub async fn workers(client: &ClientWrapper) -> Result<Vec<Worker>> {
+    query(client, WORKERS, &[])
+        .await?
+        .iter()
+        .map(|row| {
+            Ok(Worker {
+                id: WorkerId(row.try_get("id")?),
+                host: row.try_get("host")?,
+                pid: row.try_get("pid")?,
+                version: row.try_get("version")?,
+                queues: row.try_get("queues")?,
+                kinds: row.try_get("kinds")?,
+                slots: row.try_get("slots")?,
+                running: row.try_get("running")?,
+                draining: row.try_get("draining")?,
+                started_at: row.try_get("started_at")?,
+                heartbeat_at: row.try_get("heartbeat_at")?,
+                stopped_at: row.try_get("stopped_at")?,
+                alive: row.try_get("alive")?,
+            })
+        })
+        .collect()
+}
+
+/// The facts behind "why is it not running?".
+#[derive(Debug, Clone, Serialize)]
+pub struct Explanation {
+    /// The state, queued or running.
+    pub state: State,
+    /// The answer in words, the most telling reason first.
+    pub reasons: Vec<String>,
+}
+
+/// Says in words why a waiting job is not running, or who runs it. `None` for a job that has ended or does not exist.
+///
+/// # Errors
+/// Those of the connection.
+pub async fn explain(client: &ClientWrapper, id: JobId) -> Result<Option<Explanation>> {
+    let Some(row) = query_opt(client, EXPLAIN, &[&id.0]).await? else { return Ok(None) };
+    let state = state(&row)?;
+    let reasons = if state == State::Running { why_running(&row)? } else { why_waiting(&row)? };
+    Ok(Some(Explanation { state, reasons }))
+}
+
+fn why_running(row: &Row) -> Result<Vec<String>> {
+    let owner: Uuid = row.try_get("lease_owner")?;
+    let left_ms: i64 = row.try_get("lease_left_ms")?;
+    let mut reasons = vec![if left_ms >= 0 {
+        format!("it is running on worker {owner}; the lease ends in {left_ms} ms unless it is renewed")
+    } else {
+        format!("worker {owner} has not renewed its lease, which ended {} ms ago; it is about to be reaped", -left_ms)
+    }];
+    if row.try_get("cancel_requested")? {
+        reasons.push("it was asked to stop; its worker hears that with the next renewal".into());
+    }
+    Ok(reasons)
+}
+
+fn why_waiting(row: &Row) -> Result<Vec<String>> {
+    let queue: String = row.try_get("queue")?;
+    let kind: String = row.try_get("kind")?;
+    let mut reasons = Vec::new();
+    if let Some(since) = row.try_get::<_, Option<Timestamp>>("paused_at")? {
+        let reason: Option<String> = row.try_get("paused_reason")?;
+        let why = reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
+        reasons.push(format!("queue {queue} is paused since {since}{why}; resume it with `faultline queue resume {queue}`"));
+    }
+    let starts_in_ms: i64 = row.try_get("starts_in_ms")?;
+    let attempts: i32 = row.try_get("attempts")?;
+    if starts_in_ms > 0 {
+        let next_run_at: Timestamp = row.try_get("next_run_at")?;
+        let what = if attempts > 0 { "waits for its next attempt" } else { "is scheduled" };
+        reasons.push(format!("it {what} at {next_run_at}, in {starts_in_ms} ms"));
+    }
+    let workers: i64 = row.try_get("workers")?;
+    let know_kind: i64 = row.try_get("know_kind")?;
+    let (slots, running): (i64, i64) = (row.try_get("slots")?, row.try_get("running")?);
+    if workers == 0 {
+        reasons.push(format!("no live worker polls queue {queue}"));
+    } else if know_kind == 0 {
+        reasons.push(format!("none of the {workers} workers of queue {queue} has a handler for kind {kind}"));
+    } else if starts_in_ms == 0 && slots <= running {
+        reasons.push(format!("all {slots} slots of the workers of queue {queue} are taken"));
+    }
+    if row.try_get::<_, i32>("crashes")? >= 2 {
+        reasons.push("its worker was lost more than once while it ran: it now runs beside no other such job".into());
+    }
+    if starts_in_ms == 0 {
+        let ahead: i64 = row.try_get("ahead")?;
+        if ahead > 0 {
+            let many = if ahead >= COUNT_LIMIT { "at least " } else { "" };
+            reasons.push(format!("{many}{ahead} due jobs are before it"));
+        }
+    }
+    if reasons.is_empty() {
+        reasons.push("nothing is in its way; a worker should claim it any moment".into());
+    }
+    Ok(reasons)
+}

@@ -1,0 +1,74 @@
+//! Recover what a dead worker left, and see whether there is something to do at all.
+
+use crate::error::Result;
+use crate::finish::state;
+use crate::statement::query;
+use deadpool_postgres::ClientWrapper;
+use faultline_core::{JobId, State, WorkerId};
+use uuid::Uuid;
+
+const WATCH: &str = include_str!("../sql/watch.sql");
+const REAP: &str = include_str!("../sql/reap.sql");
+const QUEUE_NAMES: &str = include_str!("../sql/queue_names.sql");
+
+/// Leases that one statement ends at most; the caller asks again while it gets as many.
+pub const REAP_LIMIT: usize = 500;
+
+/// What one look at some queues found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Watch {
+    /// Queues with a job that is due.
+    pub due: Vec<String>,
+    /// Queues with an expired lease.
+    pub expired: Vec<String>,
+    /// Workers whose presence session is gone.
+    pub absent: Vec<WorkerId>,
+}
+
+/// Looks at the first `look_at` visible rows of each priority of each queue. Reads only.
+///
+/// # Errors
+/// Those of the connection.
+pub async fn watch(client: &ClientWrapper, queues: &[String], look_at: i64) -> Result<Watch> {
+    let mut watch = Watch::default();
+    for row in query(client, WATCH, &[&queues, &look_at]).await? {
+        let queue: String = row.try_get("name")?;
+        if row.try_get("due")? {
+            watch.due.push(queue.clone());
+        }
+        if row.try_get("expired")? {
+            watch.expired.push(queue);
+        }
+        watch.absent = row.try_get::<_, Vec<Uuid>>("absent")?.into_iter().map(WorkerId).collect();
+    }
+    Ok(watch)
+}
+
+/// Ends up to [`REAP_LIMIT`] leases of a queue that have expired, or that belong to `absent` workers whose presence session
+/// is still gone. The caller must have been in contact with the database for a whole lease time before, so that workers which
+/// outlived an outage renew first. Answers each job with where it went: `queued`, or how it ended.
+///
+/// # Errors
+/// Those of the connection; nothing or all of it was done.
+pub async fn reap(
+    client: &ClientWrapper,
+    queue: &str,
+    absent: &[WorkerId],
+    look_at: i64,
+) -> Result<Vec<(JobId, State)>> {
+    let absent: Vec<Uuid> = absent.iter().map(|worker| worker.0).collect();
+    let limit = i64::try_from(REAP_LIMIT).unwrap_or(i64::MAX);
+    query(client, REAP, &[&queue, &absent, &look_at, &limit])
+        .await?
+        .iter()
+        .map(|row| Ok((JobId(row.try_get("id")?), state(row)?)))
+        .collect()
+}
+
+/// Every queue that a job, an operator or a live worker names.
+///
+/// # Errors
+/// Those of the connection.
+pub async fn queue_names(client: &ClientWrapper) -> Result<Vec<String>> {
+    query(client, QUEUE_NAMES, &[]).await?.iter().map(|row| Ok(row.try_get(0)?)).collect()
+}
