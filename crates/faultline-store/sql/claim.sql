@@ -4,7 +4,8 @@
 --
 -- Plan: for each priority an index scan of jobs_claim_order that starts at the floor, ends at now
 -- and stops when enough rows are locked; then a TID scan of just those rows, so that no statistics
--- can turn the update into a scan of the table. The update is heap-only: it changes no indexed column.
+-- can turn the update into a scan of the table (`is true` keeps the queue, which every hot statement
+-- names, from drawing in the claim order's index instead). The update is heap-only: it changes no indexed column.
 -- Locks: the claimed rows, never waiting for one. A paused queue is enforced here.
 with due as materialized (
     select c.tid
@@ -32,7 +33,7 @@ update faultline.jobs j
        started_at       = clock_timestamp(),
        lease_expires_at = clock_timestamp() + $4::bigint * interval '1 millisecond'
  where j.ctid = any (array(select d.tid from due d))
-   and j.queue = $1
+   and (j.queue = $1) is true
    and j.state = 'queued'
 returning j.id, j.kind, j.priority, j.next_run_at, j.created_at, j.attempts, j.max_attempts, j.crashes,
           j.timeout_ms, j.backoff_base_ms, j.backoff_cap_ms, j.key, j.headers, j.payload

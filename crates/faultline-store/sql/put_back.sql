@@ -2,7 +2,8 @@
 -- $3, go running -> queued $4 ms from now (null: at their old place in the queue) with the outcome
 -- ('released' or 'snoozed') and the reason in $5 and $6; or running -> cancelled when that was asked for.
 -- A row that changed under our feet comes back from neither branch, as in fail.sql.
--- Plan: primary key look-ups in the order of $2 (sorted by the caller, the lock order).
+-- Plan: primary key look-ups in the order of $2 (sorted by the caller, the lock order); `is true` keeps
+-- the queue, which every hot statement names, from drawing in the claim order's index instead.
 with ended_attempt as materialized (
     select *
       from unnest($2::uuid[], $3::uuid[], $4::bigint[], $5::text[], $6::text[])
@@ -13,13 +14,13 @@ with ended_attempt as materialized (
            started_at = null, attempts = j.attempts - 1,
            next_run_at = coalesce(clock_timestamp() + e.delay_ms * interval '1 millisecond', j.next_run_at)
       from ended_attempt e
-     where j.id = e.id and j.queue = $1 and j.lease_id = e.lease_id and j.state = 'running'
+     where j.id = e.id and (j.queue = $1) is true and j.lease_id = e.lease_id and j.state = 'running'
        and j.cancel_requested_at is null
     returning j.id, e.lease_id, e.outcome, e.reason, j.next_run_at, j.attempts
 ), gone as (
     delete from faultline.jobs j
      using ended_attempt e
-     where j.id = e.id and j.queue = $1 and j.lease_id = e.lease_id and j.state = 'running'
+     where j.id = e.id and (j.queue = $1) is true and j.lease_id = e.lease_id and j.state = 'running'
        and j.cancel_requested_at is not null
     returning j.*
 ), ended as (
@@ -38,7 +39,7 @@ with ended_attempt as materialized (
         job_id, ended_at, started_at, next_run_at, lease_id, lease_owner, attempt, charged, outcome, error)
     select b.id, clock_timestamp(), o.started_at, b.next_run_at, b.lease_id, o.lease_owner,
            b.attempts + 1, false, b.outcome::faultline.attempt_outcome, b.reason
-      from back b join faultline.jobs o on o.id = b.id and o.queue = $1
+      from back b join faultline.jobs o on o.id = b.id and (o.queue = $1) is true
 )
 select id, lease_id, 'queued' as state from back
 union all

@@ -38,7 +38,7 @@ with absent as materialized (
            end::faultline.attempt_outcome as outcome
       from faultline.jobs j
      where j.id = any (array(select c.id from candidate c))
-       and j.queue = $1
+       and (j.queue = $1) is true
        and j.state = 'running'
        and (j.lease_expires_at < clock_timestamp() or j.lease_owner in (select a.id from absent a))
      order by j.id
