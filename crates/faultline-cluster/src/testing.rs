@@ -104,7 +104,7 @@ fn start() -> Result<Cluster, ClusterError> {
 
 fn template(prepare: fn(&str)) -> String {
     let name = next_name("template");
-    run(&format!("create database {name} strategy {}", STRATEGY));
+    run(&format!("create database {name} strategy {STRATEGY}"));
     let url = cluster().url(&name);
     let prepared = thread::spawn(move || prepare(&url)).join();
     assert!(
