@@ -62,6 +62,18 @@ fn alive(pid: u32) -> bool {
     !matches!(output.stdout.trim_ascii().first(), None | Some(b'Z'))
 }
 
+fn parent(pid: u32) -> u32 {
+    let output = Command::new("ps")
+        .args(["-o", "ppid=", "-p", &pid.to_string()])
+        .output()
+        .unwrap();
+    String::from_utf8(output.stdout)
+        .unwrap()
+        .trim()
+        .parse()
+        .unwrap()
+}
+
 fn kill(pid: u32) {
     assert!(
         Command::new("sh")
@@ -198,6 +210,29 @@ fn a_paused_server_answers_after_it_was_resumed() {
         "dropping a paused cluster took {:?}",
         begun.elapsed()
     );
+}
+
+#[test]
+fn a_cluster_whose_guard_was_killed_still_stops_with_its_owner() {
+    let mut cluster = temporary();
+    let (pid, dir) = (
+        cluster.postmaster_pid().unwrap(),
+        cluster.socket_dir().to_owned(),
+    );
+    kill(parent(pid));
+    assert_eq!(cluster.psql("postgres", "select 1").unwrap(), "1");
+    cluster.stop(Mode::Fast).unwrap_err();
+    drop(cluster);
+    assert!(!alive(pid) && !dir.exists());
+    let mut cluster = temporary();
+    let (pid, dir) = (
+        cluster.postmaster_pid().unwrap(),
+        cluster.socket_dir().to_owned(),
+    );
+    cluster.pause().unwrap();
+    kill(parent(pid));
+    drop(cluster);
+    assert!(!alive(pid) && !dir.exists());
 }
 
 #[test]
