@@ -16,7 +16,8 @@
 //! - **The owner, while the server is paused**: the guard was told first whom to continue.
 //! - **The postmaster, by itself or killed by a drill**: it stays the guard's zombie, so its pid cannot be reused, until the
 //!   owner orders `reap`, which tells the exit status too, or the end comes.
-//! - **The guard**: orders fail with an error. `Drop` then kills the postmaster itself.
+//! - **The guard**: orders fail with an error. `Drop` then stops the server itself, immediately.
+//! - **The owner and its guard**, each by `SIGKILL`: the server stays. The next start on its data is refused and tells its pid.
 //! - **All at once** (the host): the data is as durable as its settings, the next start recovers it.
 //!
 //! The postmaster is the guard's child and no other process stands between them. The pipe's end is closed on exec in all our

@@ -83,7 +83,13 @@ fn send(stream: &mut TcpStream, kind: Option<u8>, body: &[u8]) -> io::Result<()>
 
 fn receive(answers: &mut impl Read) -> io::Result<(u8, Vec<u8>)> {
     let mut head = [0; 5];
-    answers.read_exact(&mut head)?;
+    answers.read_exact(&mut head).map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+            let limit_s = ANSWER_LIMIT.as_secs();
+            io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {limit_s} s"))
+        }
+        _ => error,
+    })?;
     let length = u32::from_be_bytes([head[1], head[2], head[3], head[4]]) as usize;
     if !(4..=MESSAGE_LIMIT_BYTES).contains(&length) {
         return Err(broken());

@@ -4,7 +4,7 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use faultline_cluster::{Cluster, ClusterError, Mode, Programs};
@@ -40,10 +40,22 @@ fn until(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
+/// A client in a process of its own, for statements that the test must not wait for.
+fn psql(cluster: &Cluster, sql: &str) -> Child {
+    let mut command = Command::new(cluster.programs().program("psql"));
+    command.args(["-X", "-c", sql, &cluster.url("postgres")]);
+    command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+}
+
 /// Whether the process exists and is no zombie.
 fn alive(pid: u32) -> bool {
     let output = Command::new("ps").args(["-o", "stat=", "-p", &pid.to_string()]).output().unwrap();
     !matches!(output.stdout.trim_ascii().first(), None | Some(b'Z'))
+}
+
+fn parent(pid: u32) -> u32 {
+    let output = Command::new("ps").args(["-o", "ppid=", "-p", &pid.to_string()]).output().unwrap();
+    String::from_utf8(output.stdout).unwrap().trim().parse().unwrap()
 }
 
 fn kill(pid: u32) {
@@ -109,26 +121,18 @@ fn data_survives_a_killed_postmaster_also_one_that_somebody_else_killed() {
 #[test]
 fn a_busy_backend_does_not_outlive_a_killed_postmaster() {
     let mut cluster = temporary();
-    std::thread::scope(|scope| {
-        let (send, started) = std::sync::mpsc::channel();
-        let url_port = cluster.port();
-        scope.spawn(move || {
-            send.send(()).unwrap();
-            // Computes without ever waiting, so that it does not notice.
-            let query = format!("psql -h 127.0.0.1 -p {url_port} -U faultline -c 'select count(*) from generate_series(1, 1e12::bigint)' postgres");
-            Command::new("sh").args(["-c", &query]).stderr(Stdio::null()).stdout(Stdio::null()).status().unwrap();
-        });
-        started.recv().unwrap();
-        let busy = "select pid from pg_stat_activity where query like '%1e12%' and pid <> pg_backend_pid()";
-        let mut backend = None;
-        until("the query runs", || {
-            backend = cluster.psql("postgres", busy).unwrap().parse::<u32>().ok();
-            backend.is_some()
-        });
-        cluster.kill().unwrap();
-        assert!(!alive(backend.unwrap()));
-        cluster.start_again().unwrap();
+    // Computes without ever waiting, so that it does not notice.
+    let mut client = psql(&cluster, "select count(*) from generate_series(1, 1e12::bigint)");
+    let busy = "select pid from pg_stat_activity where query like '%1e12%' and pid <> pg_backend_pid()";
+    let mut backend = None;
+    until("the query runs", || {
+        backend = cluster.psql("postgres", busy).unwrap().parse::<u32>().ok();
+        backend.is_some()
     });
+    cluster.kill().unwrap();
+    assert!(!alive(backend.unwrap()));
+    assert!(!client.wait().unwrap().success());
+    cluster.start_again().unwrap();
 }
 
 #[test]
@@ -136,20 +140,12 @@ fn a_paused_server_answers_after_it_was_resumed() {
     let mut cluster = temporary();
     cluster.pause().unwrap();
     cluster.pause().unwrap();
-    let (send, answered) = std::sync::mpsc::channel();
-    std::thread::scope(|scope| {
-        let shared = &cluster;
-        scope.spawn(move || {
-            send.send(shared.psql("postgres", "select 1").unwrap()).unwrap();
-        });
-        assert!(answered.recv_timeout(Duration::from_millis(300)).is_err(), "a paused server answered");
-        let pid = cluster.postmaster_pid().unwrap();
-        // What resume does, without the exclusive borrow that the scope does not allow.
-        assert!(Command::new("sh").args(["-c", "kill -CONT $0", &pid.to_string()]).status().unwrap().success());
-        assert_eq!(answered.recv_timeout(LIMIT).unwrap(), "1");
-    });
+    let mut client = psql(&cluster, "select 1");
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(client.try_wait().unwrap(), None, "a paused server answered");
     cluster.resume().unwrap();
     cluster.resume().unwrap();
+    assert!(client.wait().unwrap().success());
     cluster.pause().unwrap();
     cluster.stop(Mode::Fast).unwrap();
     cluster.start_again().unwrap();
@@ -160,6 +156,23 @@ fn a_paused_server_answers_after_it_was_resumed() {
     let begun = Instant::now();
     drop(cluster);
     assert!(begun.elapsed() < Duration::from_secs(8), "dropping a paused cluster took {:?}", begun.elapsed());
+}
+
+#[test]
+fn a_cluster_whose_guard_was_killed_still_stops_with_its_owner() {
+    let mut cluster = temporary();
+    let (pid, dir) = (cluster.postmaster_pid().unwrap(), cluster.socket_dir().to_owned());
+    kill(parent(pid));
+    assert_eq!(cluster.psql("postgres", "select 1").unwrap(), "1");
+    cluster.stop(Mode::Fast).unwrap_err();
+    drop(cluster);
+    assert!(!alive(pid) && !dir.exists());
+    let mut cluster = temporary();
+    let (pid, dir) = (cluster.postmaster_pid().unwrap(), cluster.socket_dir().to_owned());
+    cluster.pause().unwrap();
+    kill(parent(pid));
+    drop(cluster);
+    assert!(!alive(pid) && !dir.exists());
 }
 
 #[test]
@@ -240,7 +253,7 @@ fn owner() {
 }
 
 struct Owner {
-    child: std::process::Child,
+    child: Child,
     postmaster: u32,
     runtime: PathBuf,
 }

@@ -63,7 +63,11 @@ mod with_sqlx {
         ///
         /// # Errors
         /// As [`Run::complete_in`]; the driver's own as [`Error::Driver`].
-        pub async fn complete_in_sqlx(&self, connection: &mut PgConnection, result: &impl Serialize) -> Result<(), Error> {
+        pub async fn complete_in_sqlx(
+            &self,
+            connection: &mut PgConnection,
+            result: &impl Serialize,
+        ) -> Result<(), Error> {
             let result = self.begin_complete_in(result)?;
             let answer = sqlx::query(COMPLETE)
                 .bind(self.id().to_string())

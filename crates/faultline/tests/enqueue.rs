@@ -96,7 +96,8 @@ async fn a_bulk_of_many_statements_is_answered_in_order() {
     let jobs: Vec<_> = (0..25_000).map(|n| client.enqueue_raw("bulk", n).into_new_job().unwrap()).collect();
     let answers = client.enqueue_all(&jobs).await.unwrap();
     assert!(jobs.iter().zip(&answers).all(|(job, answer)| *answer == Enqueued::Created(job.id)));
-    let count: i64 = plain(&database.url()).await.query_one("select count(*) from faultline.jobs", &[]).await.unwrap().get(0);
+    let count: i64 =
+        plain(&database.url()).await.query_one("select count(*) from faultline.jobs", &[]).await.unwrap().get(0);
     assert_eq!(count, 25_000);
 }
 
@@ -104,9 +105,8 @@ async fn a_bulk_of_many_statements_is_answered_in_order() {
 async fn retrying_a_finished_job_twice_makes_one_successor() {
     let database = database();
     let client = client(&database);
-    let worker = Running::start(
-        Worker::new(&client).on_kind("once", |_, _| async { Err::<(), _>(Failure::fatal("no")) }),
-    );
+    let worker =
+        Running::start(Worker::new(&client).on_kind("once", |_, _| async { Err::<(), _>(Failure::fatal("no")) }));
     let id = client.enqueue_raw("once", ()).await.unwrap().id();
     wait_for(&client, id, State::Failed).await;
     let first = client.retry(id).await.unwrap();
@@ -158,7 +158,11 @@ async fn complete_in_ties_the_effect_to_the_success() {
         let job = wait_for(&client, id, State::Succeeded).await;
         assert_eq!((job.attempts, job.last_error.as_deref()), (attempts, error), "{how}");
         assert_eq!(job.result.unwrap().get(), "\"paid\"");
-        let row = plain(&url).await.query_one("select count(*) from effects where job = $1", &[&id.to_string()]).await.unwrap();
+        let row = plain(&url)
+            .await
+            .query_one("select count(*) from effects where job = $1", &[&id.to_string()])
+            .await
+            .unwrap();
         assert_eq!(row.get::<_, i64>(0), 1, "{how}");
     }
     worker.stop().await;
@@ -178,7 +182,8 @@ async fn sqlx_transactions_enqueue_and_complete() {
     assert!(client.get(undone.id()).await.unwrap().is_none());
 
     let mut tx = connection.begin().await.unwrap();
-    let done = client.enqueue(&mail()).key("k").headers(serde_json::json!({"a": 1})).within_sqlx(&mut tx).await.unwrap();
+    let done =
+        client.enqueue(&mail()).key("k").headers(serde_json::json!({"a": 1})).within_sqlx(&mut tx).await.unwrap();
     tx.commit().await.unwrap();
     assert_eq!(client.enqueue(&mail()).key("k").await.unwrap(), Enqueued::Duplicate(done.id()));
 

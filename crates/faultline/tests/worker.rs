@@ -70,7 +70,11 @@ async fn each_way_to_fail_ends_as_it_should() {
     for (id, reason, error) in [
         (enqueue("fatal").max_attempts(9).await, "fatal", "no such card"),
         (enqueue("panics").await, "attempts_exhausted", "the handler panicked: at the disco"),
-        (enqueue("slow").timeout(Duration::from_millis(50)).await, "attempts_exhausted", "the attempt took longer than 50ms"),
+        (
+            enqueue("slow").timeout(Duration::from_millis(50)).await,
+            "attempts_exhausted",
+            "the attempt took longer than 50ms",
+        ),
         (enqueue("loud").await, "attempts_exhausted", "xxx"),
         (enqueue("add").await, "attempts_exhausted", "the payload does not fit kind add"),
     ] {
@@ -173,14 +177,15 @@ async fn a_drained_worker_lets_short_jobs_end_and_gives_long_ones_back_uncharged
     let client = client(&database);
     let started = Arc::new(Semaphore::new(0));
     let starting = started.clone();
-    let worker = Running::start(quick(&client).grace(Duration::from_millis(500)).on_kind("sleep", move |payload, _| {
-        let ms: u64 = payload.get().parse().unwrap();
-        starting.add_permits(1);
-        async move {
-            tokio::time::sleep(Duration::from_millis(ms)).await;
-            Ok(())
-        }
-    }));
+    let worker =
+        Running::start(quick(&client).grace(Duration::from_millis(500)).on_kind("sleep", move |payload, _| {
+            let ms: u64 = payload.get().parse().unwrap();
+            starting.add_permits(1);
+            async move {
+                tokio::time::sleep(Duration::from_millis(ms)).await;
+                Ok(())
+            }
+        }));
     let short = client.enqueue_raw("sleep", 300).await.unwrap().id();
     let long = client.enqueue_raw("sleep", 600_000).await.unwrap().id();
     drop(started.acquire_many(2).await.unwrap());
