@@ -31,9 +31,7 @@ const STRATEGY: &str = "file_copy";
 /// If no server programs are installed or the server does not start; the text says why.
 pub fn cluster() -> &'static Cluster {
     static CLUSTER: OnceLock<Cluster> = OnceLock::new();
-    CLUSTER.get_or_init(|| {
-        start().unwrap_or_else(|error| panic!("no Postgres for the tests: {error}"))
-    })
+    CLUSTER.get_or_init(|| start().unwrap_or_else(|error| panic!("no Postgres for the tests: {error}")))
 }
 
 /// A new database, prepared by `prepare`, which gets the URL of an empty one.
@@ -57,9 +55,7 @@ pub fn database(prepare: fn(&str)) -> TestDatabase {
         })
     };
     let name = next_name("test");
-    run(&format!(
-        "create database {name} template {template} strategy {STRATEGY}"
-    ));
+    run(&format!("create database {name} template {template} strategy {STRATEGY}"));
     TestDatabase { name }
 }
 
@@ -87,10 +83,7 @@ impl TestDatabase {
 impl Drop for TestDatabase {
     fn drop(&mut self) {
         // A database that stays for the few seconds of the process is no reason to fail a test.
-        let _ = cluster().psql(
-            "postgres",
-            &format!("drop database if exists {} with (force)", self.name),
-        );
+        let _ = cluster().psql("postgres", &format!("drop database if exists {} with (force)", self.name));
     }
 }
 
@@ -107,15 +100,10 @@ fn template(prepare: fn(&str)) -> String {
     run(&format!("create database {name} strategy {STRATEGY}"));
     let url = cluster().url(&name);
     let prepared = thread::spawn(move || prepare(&url)).join();
-    assert!(
-        prepared.is_ok(),
-        "the template database could not be prepared"
-    );
+    assert!(prepared.is_ok(), "the template database could not be prepared");
     // A template must have no sessions, and a pool of `prepare` may still be closing its own.
     run(&format!("alter database {name} allow_connections false"));
-    run(&format!(
-        "select pg_terminate_backend(pid, 10000) from pg_stat_activity where datname = '{name}'"
-    ));
+    run(&format!("select pg_terminate_backend(pid, 10000) from pg_stat_activity where datname = '{name}'"));
     name
 }
 

@@ -79,10 +79,6 @@ impl App {
     }
 }
 
-fn left(deadline: Instant) -> Duration {
-    deadline.saturating_duration_since(Instant::now())
-}
-
 /// A new job's id, of now.
 pub(crate) fn new_job_id() -> JobId {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

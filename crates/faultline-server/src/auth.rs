@@ -109,7 +109,8 @@ impl Gate {
     pub(crate) async fn check(&self, headers: &HeaderMap, access: Access) -> Answer<Actor> {
         let Self::Tokens { list, wanted } = self else { return Ok(Actor(ANYBODY.into())) };
         let token = bearer(headers).ok_or_else(|| {
-            Kind::Unauthorized.because("present a token as `Authorization: Bearer …`; `faultline token create` makes one")
+            Kind::Unauthorized
+                .because("present a token as `Authorization: Bearer …`; `faultline token create` makes one")
         })?;
         let hash = hash(token);
         let known = match find(list, &hash)? {

@@ -115,7 +115,8 @@ impl Arrived {
 
     /// The object that the body holds.
     pub(crate) fn object<T: DeserializeOwned>(&self) -> Answer<T> {
-        let text = std::str::from_utf8(&self.bytes).map_err(|e| Kind::MalformedJson.because(format!("is not UTF-8: {e}")))?;
+        let text =
+            std::str::from_utf8(&self.bytes).map_err(|e| Kind::MalformedJson.because(format!("is not UTF-8: {e}")))?;
         object(text)
     }
 }

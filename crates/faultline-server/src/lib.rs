@@ -20,7 +20,7 @@
 //! | `api` | the requests and answers of each route |
 //! | `body` | bodies on their way in, and their mistakes |
 //! | `problem` | the table of errors |
-//! | `coalesce`, `commit`, `hint` | the way of jobs into the database: shared commits, their outcomes, hints to workers |
+//! | `coalesce`, `commit` | the way of jobs into the database: shared commits, their outcomes |
 //! | `wait` | requests that wait for a job's end |
 //! | `health` | whether the database is there |
 //! | `auth` | tokens and roles |
@@ -34,7 +34,6 @@ mod coalesce;
 mod commit;
 mod config;
 mod health;
-mod hint;
 pub mod limits;
 mod openapi;
 mod problem;

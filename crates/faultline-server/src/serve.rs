@@ -26,7 +26,8 @@ use tower::ServiceExt;
 /// The pause after a failed accept: file descriptors that are used up come back with time.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// What a connection beyond the limit gets.
-const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+const FULL: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
 /// Why a server could not start.
 #[derive(Debug, thiserror::Error)]
@@ -40,17 +41,12 @@ pub struct ServeError(#[from] faultline_store::Error);
 ///
 /// # Errors
 /// If the database URL can't be used.
-pub async fn serve(
-    listener: TcpListener,
-    config: ServerConfig,
-    shutdown: CancellationToken,
-) -> Result<(), ServeError> {
+pub async fn serve(listener: TcpListener, config: ServerConfig, shutdown: CancellationToken) -> Result<(), ServeError> {
     let (tasks, connections) = (TaskTracker::new(), TaskTracker::new());
     let drain_time = config.drain_time;
     let places = Arc::new(Semaphore::new(config.max_connections));
     let header_time = config.header_time;
     let app = App::start(config, &tasks, shutdown.clone()).await?;
-    let hints = app.enqueuer.committer().hints().clone();
     let router = router(app);
     let cut = CancellationToken::new();
 
@@ -90,7 +86,6 @@ pub async fn serve(
     tasks.close();
     // Each commit has a deadline of its own.
     tasks.wait().await;
-    hints.send().await;
     Ok(())
 }
 

@@ -6,5 +6,5 @@ values ($1, $2, $3, $4, $5, $6, $7, $8, $9,
     case when $10 then pg_backend_pid() end,
     case when $10 then (select a.backend_start from pg_catalog.pg_stat_activity a where a.pid = pg_backend_pid()) end)
 on conflict (id) do update set
-    heartbeat_at = clock_timestamp(), presence_pid = excluded.presence_pid,
+    heartbeat_at = clock_timestamp(), stopped_at = null, presence_pid = excluded.presence_pid,
     presence_started_at = excluded.presence_started_at

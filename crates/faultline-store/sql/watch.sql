@@ -1,6 +1,7 @@
 -- One look at the queues $1, for an idle process: which have a due job waiting behind a worker's
 -- back (`due`) or a lease that has expired (`expired`) among the first $2 visible rows of each
--- priority, and which workers' sessions are gone (`absent`, the same in every row).
+-- priority; and of the workers, the same in every row: whose session is gone (`absent`), how many have not
+-- said goodbye and how many slots they have, which bounds what can be running.
 -- Reads only. Plan: index scans of jobs_claim_order from its head, ended by the limit.
 select q.name,
        coalesce(bool_or(c.state = 'queued'), false)
@@ -13,7 +14,9 @@ select q.name,
                    select from pg_catalog.pg_stat_activity a
                     where a.pid = w.presence_pid
                       and (a.backend_start is null or a.backend_start = w.presence_started_at))
-       ) as absent
+       ) as absent,
+       (select count(*) from faultline.workers w where w.stopped_at is null) as workers,
+       (select coalesce(sum(w.slots), 0) from faultline.workers w where w.stopped_at is null) as slots
   from unnest($1::text[]) as q(name)
   left join lateral (
     select j.state, j.lease_expires_at
@@ -24,7 +27,7 @@ select q.name,
          where j.queue = q.name
            and j.priority = p.priority
            and j.next_run_at <= (select clock_timestamp())
-         order by j.next_run_at, j.id
+         order by j.next_run_at, j.tie
          limit $2
      ) j
   ) c on true

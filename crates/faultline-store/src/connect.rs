@@ -24,12 +24,35 @@ const TCP_USER_TIMEOUT: Duration = Duration::from_secs(15);
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(10);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(3);
 
-/// What every session of the engine runs under: time limits, so that a stopped process can't hold a row for ever, and plans
-/// that don't depend on statistics: each hot statement has one right plan, by index or TID, in the order of its input.
+/// What every session of the engine runs under: time limits, so that a stopped process can't hold a row for ever.
 const SESSION_OPTIONS: &str = "-c statement_timeout=30s -c lock_timeout=10s \
-    -c idle_in_transaction_session_timeout=30s -c jit=off -c plan_cache_mode=force_generic_plan \
-    -c enable_seqscan=off -c enable_bitmapscan=off -c enable_hashjoin=off -c enable_mergejoin=off \
-    -c faultline.direct=on";
+    -c idle_in_transaction_session_timeout=30s -c jit=off -c enable_seqscan=off -c faultline.direct=on";
+
+/// Which plans a session is held to, so that they don't depend on statistics: those of a queue are often those of an empty
+/// table. Each hot statement has one right plan; docs/decisions/0001-storage.md has the measurements.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Plans {
+    /// Whatever the planner prefers, but no scans of whole tables where an index will do.
+    Free,
+    /// Nested loops over index scans that a limit ends: claim, watch, reap.
+    InOrder,
+    /// Look-ups of many ids, hashed with the arguments: complete, fail, put back, renew.
+    ById,
+}
+
+impl Plans {
+    fn options(self) -> &'static str {
+        match self {
+            Self::Free => "",
+            Self::InOrder => {
+                "-c plan_cache_mode=force_generic_plan -c enable_bitmapscan=off -c enable_hashjoin=off -c enable_mergejoin=off"
+            }
+            Self::ById => {
+                "-c plan_cache_mode=force_generic_plan -c enable_bitmapscan=off -c enable_nestloop=off -c enable_mergejoin=off"
+            }
+        }
+    }
+}
 
 /// A parsed database URL, ready to connect.
 #[derive(Clone)]
@@ -92,12 +115,13 @@ impl Connector {
     pub(crate) async fn open(
         &self,
         name: &str,
+        plans: Plans,
         notifications: Option<mpsc::UnboundedSender<String>>,
     ) -> std::result::Result<Opened, tokio_postgres::Error> {
         let mut config = self.config.clone();
         config.application_name(name);
         let users_options = self.config.get_options().unwrap_or_default();
-        config.options(format!("{SESSION_OPTIONS} {} {users_options}", self.settings));
+        config.options(format!("{SESSION_OPTIONS} {} {} {users_options}", plans.options(), self.settings));
         match self.open_with(&config, notifications.clone()).await {
             // 08P01 is a pooler's refusal of a start-up parameter that it does not know.
             Err(error) if error.code().is_some_and(|c| c.code() == "08P01") => {
@@ -115,8 +139,7 @@ impl Connector {
     ) -> std::result::Result<Opened, tokio_postgres::Error> {
         let (client, mut connection) = config.connect(self.tls.clone()).await?;
         let driver = tokio::spawn(async move {
-            let mut messages =
-                futures_util::stream::poll_fn(move |context| connection.poll_message(context));
+            let mut messages = futures_util::stream::poll_fn(move |context| connection.poll_message(context));
             while let Some(Ok(message)) = futures_util::StreamExt::next(&mut messages).await {
                 if let (AsyncMessage::Notification(note), Some(sender)) = (&message, &notifications) {
                     // A receiver that is gone needs no notifications.
@@ -124,7 +147,8 @@ impl Connector {
                 }
             }
         });
-        let row = client.query_typed("select coalesce(current_setting('faultline.direct', true), '') = 'on'", &[]).await?;
+        let row =
+            client.query_typed("select coalesce(current_setting('faultline.direct', true), '') = 'on'", &[]).await?;
         Ok(Opened { client, driver, direct: row.first().is_some_and(|row| row.get(0)) })
     }
 }
@@ -151,7 +175,8 @@ fn take_tls_parameters(url: &str) -> (String, Trust, Option<String>) {
     };
     let rest = if is_url {
         let (base, query) = url.split_once('?').unwrap_or((url, ""));
-        let query = query.split('&').filter(|pair| !pair.is_empty()).filter(|pair| keep(pair)).collect::<Vec<_>>().join("&");
+        let query =
+            query.split('&').filter(|pair| !pair.is_empty()).filter(|pair| keep(pair)).collect::<Vec<_>>().join("&");
         if query.is_empty() { base.to_owned() } else { format!("{base}?{query}") }
     } else {
         url.split_whitespace().filter(|pair| keep(pair)).collect::<Vec<_>>().join(" ")
@@ -165,8 +190,12 @@ mod tests {
 
     #[test]
     fn tls_parameters_are_taken_out_of_both_forms() {
-        let (url, trust, cert) = take_tls_parameters("postgres://a@b/c?sslmode=verify-full&sslrootcert=%2Fx.pem&connect_timeout=3");
-        assert_eq!((url.as_str(), trust, cert.as_deref()), ("postgres://a@b/c?connect_timeout=3", Trust::Verified, Some("/x.pem")));
+        let (url, trust, cert) =
+            take_tls_parameters("postgres://a@b/c?sslmode=verify-full&sslrootcert=%2Fx.pem&connect_timeout=3");
+        assert_eq!(
+            (url.as_str(), trust, cert.as_deref()),
+            ("postgres://a@b/c?connect_timeout=3", Trust::Verified, Some("/x.pem"))
+        );
         let (url, trust, cert) = take_tls_parameters("host=b sslmode=require dbname=c");
         assert_eq!((url.as_str(), trust, cert), ("host=b sslmode=require dbname=c", Trust::Any, None));
     }

@@ -1,6 +1,6 @@
 //! A database as the rest of the code sees it: a pool of sessions for short calls, and dedicated sessions for loops.
 
-use crate::connect::Connector;
+use crate::connect::{Connector, Plans};
 use crate::error::{Error, Result};
 use deadpool_postgres::{ClientWrapper, Object, Pool};
 use std::future::Future;
@@ -122,8 +122,8 @@ impl Database {
     ///
     /// # Errors
     /// [`Error::Unreachable`].
-    pub async fn session(&self, purpose: &str) -> Result<Session> {
-        self.listening_session(purpose, None).await
+    pub async fn session(&self, purpose: &str, plans: Plans) -> Result<Session> {
+        self.listening_session(purpose, plans, None).await
     }
 
     /// The same, with the payloads of notifications sent to `notifications`.
@@ -133,11 +133,12 @@ impl Database {
     pub async fn listening_session(
         &self,
         purpose: &str,
+        plans: Plans,
         notifications: Option<mpsc::UnboundedSender<String>>,
     ) -> Result<Session> {
         let name = format!("{} {purpose}", self.name);
         let opened =
-            self.connector.open(&name, notifications).await.map_err(|e| Error::from(e).before_sending())?;
+            self.connector.open(&name, plans, notifications).await.map_err(|e| Error::from(e).before_sending())?;
         Ok(Session { client: ClientWrapper::new(opened.client, opened.driver), direct: opened.direct })
     }
 }
@@ -163,7 +164,9 @@ impl Drop for Borrowed {
 fn pool_error(error: deadpool_postgres::PoolError) -> Error {
     match error {
         deadpool_postgres::PoolError::Backend(error) => Error::from(error).before_sending(),
-        deadpool_postgres::PoolError::Timeout(_) => Error::Unreachable { reason: "no session became free in time".into() },
+        deadpool_postgres::PoolError::Timeout(_) => {
+            Error::Unreachable { reason: "no session became free in time".into() }
+        }
         other => Error::Unreachable { reason: other.to_string() },
     }
 }
@@ -185,7 +188,7 @@ impl deadpool_postgres::Connect for PoolConnect {
         >,
     > {
         Box::pin(async move {
-            let opened = self.connector.open(&self.name, None).await?;
+            let opened = self.connector.open(&self.name, Plans::Free, None).await?;
             Ok((opened.client, opened.driver))
         })
     }

@@ -87,8 +87,11 @@ pub async fn finish(client: &ClientWrapper, queue: &str, finishes: &[Finish]) ->
         let (fails, backs): (Vec<&Finish>, Vec<&Finish>) =
             rest.iter().partition(|f| matches!(f.ending, Ending::Fail { .. } | Ending::FailForGood { .. }));
         // Pipelined: sent together, answered together.
-        let (completed, failed, put_back) =
-            tokio::try_join!(complete(client, queue, &completes), fail(client, queue, &fails), put_back(client, queue, &backs))?;
+        let (completed, failed, put_back) = tokio::try_join!(
+            complete(client, queue, &completes),
+            fail(client, queue, &fails),
+            put_back(client, queue, &backs)
+        )?;
         settled.extend(completed);
         settled.extend(failed);
         settled.extend(put_back);
@@ -96,7 +99,8 @@ pub async fn finish(client: &ClientWrapper, queue: &str, finishes: &[Finish]) ->
         if open.is_empty() {
             break;
         }
-        let known = outcomes(client, &open).await?;
+        let unmoved: Vec<(JobId, LeaseId)> = open.iter().map(|finish| (finish.id, finish.lease_id)).collect();
+        let known = outcomes(client, &unmoved).await?;
         open.retain(|finish| match known.get(&(finish.id, finish.lease_id)) {
             Some(State::Running) => true,
             Some(state) => {
@@ -119,6 +123,20 @@ pub async fn finish(client: &ClientWrapper, queue: &str, finishes: &[Finish]) ->
             answer.ok_or_else(|| Error::Indeterminate { reason: format!("job {} kept changing", finish.id) })
         })
         .collect()
+}
+
+/// What has become of one attempt, without ending it: how its finish would be answered if it was ended before, and `None`
+/// while the lease is held.
+///
+/// # Errors
+/// Those of the connection.
+pub async fn look(client: &ClientWrapper, id: JobId, lease_id: LeaseId) -> Result<Option<Finished>> {
+    let known = outcomes(client, &[(id, lease_id)]).await?;
+    Ok(match known.get(&(id, lease_id)) {
+        Some(State::Running) => None,
+        Some(state) => Some(Finished::Moved(*state)),
+        None => Some(Finished::LeaseLost),
+    })
 }
 
 type Moved = Vec<((JobId, LeaseId), Finished)>;
@@ -181,8 +199,8 @@ async fn put_back(client: &ClientWrapper, queue: &str, finishes: &[&Finish]) -> 
     rows.iter().map(moved).collect()
 }
 
-async fn outcomes(client: &ClientWrapper, finishes: &[&Finish]) -> Result<HashMap<(JobId, LeaseId), State>> {
-    let (ids, leases) = pairs(finishes);
+async fn outcomes(client: &ClientWrapper, pairs: &[(JobId, LeaseId)]) -> Result<HashMap<(JobId, LeaseId), State>> {
+    let (ids, leases): (Vec<Uuid>, Vec<Uuid>) = pairs.iter().map(|(id, lease_id)| (id.0, lease_id.0)).unzip();
     query(client, FINISH_OUTCOME, &[&ids, &leases]).await?.iter().map(|row| Ok((pair(row)?, state(row)?))).collect()
 }
 

@@ -22,6 +22,7 @@ pub mod finish;
 pub mod lease;
 pub mod maintain;
 pub mod migrate;
+mod notifier;
 pub mod operate;
 pub mod presence;
 pub mod read;
@@ -30,6 +31,8 @@ mod statement;
 mod tls;
 pub mod tokens;
 
+pub use connect::Plans;
 pub use database::{DEFAULT_POOL_SIZE, Database, Session};
 pub use deadpool_postgres::ClientWrapper;
 pub use error::{Error, KEY_CONFLICT, LEASE_LOST, Result};
+pub use notifier::Notifier;

@@ -66,24 +66,16 @@ pub async fn register(client: &ClientWrapper, worker: &WorkerFacts, direct: bool
 pub struct Heartbeat {
     /// An operator asked this worker to drain.
     pub drain: bool,
-    /// Live workers, this one included.
-    pub live_workers: i64,
-    /// Their slots: the most jobs that can be running.
-    pub live_slots: i64,
 }
 
-/// A worker's sign of life. `None`: the worker is not registered, or has said goodbye.
+/// A worker's sign of life. `None`: the worker is not registered, or was taken for dead; it registers again.
 ///
 /// # Errors
 /// Those of the connection.
 pub async fn heartbeat(client: &ClientWrapper, worker: WorkerId, running: usize) -> Result<Option<Heartbeat>> {
     let running = i32::try_from(running).unwrap_or(i32::MAX);
     let Some(row) = query_opt(client, HEARTBEAT, &[&worker.0, &running]).await? else { return Ok(None) };
-    Ok(Some(Heartbeat {
-        drain: row.try_get("draining")?,
-        live_workers: row.try_get("live")?,
-        live_slots: row.try_get("live_slots")?,
-    }))
+    Ok(Some(Heartbeat { drain: row.try_get("draining")? }))
 }
 
 /// A worker says goodbye.

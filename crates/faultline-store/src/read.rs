@@ -155,15 +155,11 @@ pub struct Filter {
 pub async fn list(client: &ClientWrapper, filter: &Filter, limit: usize) -> Result<Vec<Job>> {
     let states: Option<Vec<&str>> = filter.states.as_ref().map(|states| states.iter().map(|s| s.as_str()).collect());
     let limit = i64::try_from(limit.min(MAX_PAGE)).unwrap_or(i64::MAX);
-    query(
-        client,
-        LIST,
-        &[&filter.queue, &filter.kind, &states, &filter.key, &filter.before.map(|id| id.0), &limit],
-    )
-    .await?
-    .iter()
-    .map(job)
-    .collect()
+    query(client, LIST, &[&filter.queue, &filter.kind, &states, &filter.key, &filter.before.map(|id| id.0), &limit])
+        .await?
+        .iter()
+        .map(job)
+        .collect()
 }
 
 /// Which of these jobs wait or run no longer: they have ended, or never were. One look-up by primary key each.

@@ -9,6 +9,8 @@ use uuid::Uuid;
 
 const WATCH: &str = include_str!("../sql/watch.sql");
 const REAP: &str = include_str!("../sql/reap.sql");
+const QUEUES_OF_WORKERS: &str = include_str!("../sql/queues_of_workers.sql");
+const BURY: &str = include_str!("../sql/bury.sql");
 const QUEUE_NAMES: &str = include_str!("../sql/queue_names.sql");
 
 /// Leases that one statement ends at most; the caller asks again while it gets as many.
@@ -23,6 +25,10 @@ pub struct Watch {
     pub expired: Vec<String>,
     /// Workers whose presence session is gone.
     pub absent: Vec<WorkerId>,
+    /// Workers that have not said goodbye.
+    pub workers: i64,
+    /// Their slots: the most jobs that can be running.
+    pub slots: i64,
 }
 
 /// Looks at the first `look_at` visible rows of each priority of each queue. Reads only.
@@ -39,6 +45,8 @@ pub async fn watch(client: &ClientWrapper, queues: &[String], look_at: i64) -> R
         if row.try_get("expired")? {
             watch.expired.push(queue);
         }
+        watch.workers = row.try_get("workers")?;
+        watch.slots = row.try_get("slots")?;
         watch.absent = row.try_get::<_, Vec<Uuid>>("absent")?.into_iter().map(WorkerId).collect();
     }
     Ok(watch)
@@ -63,6 +71,29 @@ pub async fn reap(
         .iter()
         .map(|row| Ok((JobId(row.try_get("id")?), state(row)?)))
         .collect()
+}
+
+/// Reaps all jobs of workers whose presence session has been gone for the grace time, in every queue that they poll, and
+/// says goodbye for them. The conditions are those of [`reap`].
+///
+/// # Errors
+/// Those of the connection; what was reaped stays reaped.
+pub async fn bury(client: &ClientWrapper, absent: &[WorkerId], look_at: i64) -> Result<Vec<(JobId, State)>> {
+    let ids: Vec<Uuid> = absent.iter().map(|worker| worker.0).collect();
+    let mut reaped = Vec::new();
+    for row in query(client, QUEUES_OF_WORKERS, &[&ids]).await? {
+        let queue: String = row.try_get(0)?;
+        loop {
+            let some = reap(client, &queue, absent, look_at).await?;
+            let was_full = some.len() >= REAP_LIMIT;
+            reaped.extend(some);
+            if !was_full {
+                break;
+            }
+        }
+    }
+    query(client, BURY, &[&ids]).await?;
+    Ok(reaped)
 }
 
 /// Every queue that a job, an operator or a live worker names.

@@ -49,10 +49,9 @@ pub(crate) async fn enqueue(State(app): State<Arc<App>>, request: Request) -> An
     let deadline = app.enqueue_deadline();
     match app.enqueuer.enqueue(job, deadline).await? {
         Answered::Outcome(job, Outcome::Known(enqueued, times)) => match (enqueued, times) {
-            (Enqueued::Created(_), Some(times)) => Ok(created(EnqueuedView {
-                created: true,
-                job: JobView::created(*job, times),
-            })),
+            (Enqueued::Created(_), Some(times)) => {
+                Ok(created(EnqueuedView { created: true, job: JobView::created(*job, times) }))
+            }
             (Enqueued::Created(id), None) => known(&app, id, true).await,
             (Enqueued::Duplicate(id), _) => known(&app, id, false).await,
             (Enqueued::Conflict(holder), _) => Err(conflict(holder)),

@@ -138,10 +138,7 @@ pub(crate) struct ListParams {
          content_type = "application/problem+json"),
     ),
 )]
-pub(crate) async fn list(
-    State(app): State<Arc<App>>,
-    Params(asked): Params<ListParams>,
-) -> Answer<Json<JobListView>> {
+pub(crate) async fn list(State(app): State<Arc<App>>, Params(asked): Params<ListParams>) -> Answer<Json<JobListView>> {
     let limit = match &asked.limit {
         None => DEFAULT_PAGE,
         Some(text) => text
@@ -201,10 +198,7 @@ pub(crate) struct ExplanationView {
         (status = 404, description = "There is no such job.", body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
-pub(crate) async fn explain(
-    State(app): State<Arc<App>>,
-    PathId(id): PathId,
-) -> Answer<Json<ExplanationView>> {
+pub(crate) async fn explain(State(app): State<Arc<App>>, PathId(id): PathId) -> Answer<Json<ExplanationView>> {
     if let Some(found) = app.call(async |client| read::explain(client, id).await).await? {
         return Ok(Json(ExplanationView { id, state: found.state.into(), reasons: found.reasons }));
     }

@@ -86,7 +86,7 @@ pub(crate) async fn retry(
         }
     };
     let job = read_job(&app, next).await?;
-    app.enqueuer.committer().hints().tell(std::iter::once(job.queue.as_str()));
+    app.enqueuer.committer().notifier().hint(&job.queue);
     let view = Json(EnqueuedView { created, job: job.into() });
     if created {
         let location = format!("/v1/jobs/{next}");

@@ -146,7 +146,7 @@ pub(crate) async fn resume(
     Extension(Actor(actor)): Extension<Actor>,
 ) -> Answer<Json<QueueView>> {
     app.call(async |client| operate::resume(client, &actor, &name).await).await?;
-    app.enqueuer.committer().hints().tell(std::iter::once(name.as_str()));
+    app.enqueuer.committer().notifier().hint(&name);
     read_queue(&app, &name).await.map(Json)
 }
 
