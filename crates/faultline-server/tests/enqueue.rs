@@ -40,7 +40,8 @@ async fn the_answer_to_an_enqueue_is_the_job_as_it_is_read() {
 async fn fifty_clients_with_one_key_make_one_job() {
     let database = database();
     let server = Server::start(&database.url()).await;
-    let replies = join_all((0..50).map(|_| server.enqueue(json!({"kind": "k", "key": "order-42", "payload": {"n": 1}})))).await;
+    let replies =
+        join_all((0..50).map(|_| server.enqueue(json!({"kind": "k", "key": "order-42", "payload": {"n": 1}})))).await;
     let mut statuses: Vec<u16> = replies.iter().map(|reply| reply.status.as_u16()).collect();
     statuses.sort_unstable();
     assert_eq!(statuses, [vec![200; 49], vec![201; 1]].concat());
@@ -205,8 +206,7 @@ async fn workers_are_told_of_new_jobs_after_their_commit() {
     let server = Server::start(&database.url()).await;
     let (sender, mut hints) = tokio::sync::mpsc::unbounded_channel();
     let listener = faultline_store::Database::new(&database.url(), "listener", 1).unwrap();
-    let session =
-        listener.listening_session("listener", faultline_store::Plans::Free, Some(sender)).await.unwrap();
+    let session = listener.listening_session("listener", faultline_store::Plans::Free, Some(sender)).await.unwrap();
     session.batch_execute("listen faultline").await.unwrap();
     server.enqueue(json!({"kind": "k", "queue": "later", "delay": "1h"})).await.expect(201);
     server.enqueue(json!({"kind": "k", "queue": "now"})).await.expect(201);

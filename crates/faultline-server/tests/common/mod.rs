@@ -21,9 +21,9 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 /// How long anything in a test may take; generous, since the machine may be busy.
-pub const DEADLINE: Duration = Duration::from_secs(60);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
-pub fn migrated(url: &str) {
+pub(crate) fn migrated(url: &str) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let database = Database::new(url, "test", 1).unwrap();
@@ -31,23 +31,23 @@ pub fn migrated(url: &str) {
     });
 }
 
-pub fn database() -> TestDatabase {
+pub(crate) fn database() -> TestDatabase {
     testing::database(migrated)
 }
 
 /// A server that runs in the background until it is stopped or dropped.
-pub struct Server {
-    pub address: SocketAddr,
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
     shutdown: CancellationToken,
     ended: JoinHandle<Result<(), ServeError>>,
 }
 
 impl Server {
-    pub async fn start(url: &str) -> Self {
+    pub(crate) async fn start(url: &str) -> Self {
         Self::start_with(url, |_| {}).await
     }
 
-    pub async fn start_with(url: &str, change: impl FnOnce(&mut ServerConfig)) -> Self {
+    pub(crate) async fn start_with(url: &str, change: impl FnOnce(&mut ServerConfig)) -> Self {
         let mut config = ServerConfig::new(url);
         change(&mut config);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -57,28 +57,28 @@ impl Server {
         Self { address, shutdown, ended }
     }
 
-    pub fn order_stop(&self) {
+    pub(crate) fn order_stop(&self) {
         self.shutdown.cancel();
     }
 
-    pub async fn stop(mut self) {
+    pub(crate) async fn stop(mut self) {
         self.shutdown.cancel();
         tokio::time::timeout(DEADLINE, &mut self.ended).await.expect("the server stops").unwrap().unwrap();
     }
 
-    pub async fn get(&self, path: &str) -> Reply {
+    pub(crate) async fn get(&self, path: &str) -> Reply {
         self.send(Method::GET, path, &[], "").await
     }
 
-    pub async fn post(&self, path: &str, body: impl ToString) -> Reply {
+    pub(crate) async fn post(&self, path: &str, body: impl ToString) -> Reply {
         self.send(Method::POST, path, &[("content-type", "application/json")], &body.to_string()).await
     }
 
-    pub async fn enqueue(&self, body: Value) -> Reply {
+    pub(crate) async fn enqueue(&self, body: Value) -> Reply {
         self.post("/v1/jobs", body).await
     }
 
-    pub async fn send(&self, method: Method, path: &str, headers: &[(&str, &str)], body: &str) -> Reply {
+    pub(crate) async fn send(&self, method: Method, path: &str, headers: &[(&str, &str)], body: &str) -> Reply {
         let mut request = Request::builder().method(method).uri(path).header("host", "localhost");
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -88,7 +88,7 @@ impl Server {
     }
 
     /// Sends bytes as they are, and reads until the server closes; `half_close` says that nothing follows.
-    pub async fn raw(&self, bytes: &[u8], half_close: bool) -> String {
+    pub(crate) async fn raw(&self, bytes: &[u8], half_close: bool) -> String {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         stream.write_all(bytes).await.unwrap();
         if half_close {
@@ -101,7 +101,7 @@ impl Server {
     }
 
     /// Asks until an answer is as wanted.
-    pub async fn until(&self, path: &str, wanted: impl Fn(&Reply) -> bool) -> Reply {
+    pub(crate) async fn until(&self, path: &str, wanted: impl Fn(&Reply) -> bool) -> Reply {
         tokio::time::timeout(DEADLINE, async {
             loop {
                 let reply = self.get(path).await;
@@ -142,26 +142,26 @@ async fn send(address: SocketAddr, request: Request<Full<Bytes>>) -> Reply {
 
 /// An answer.
 #[derive(Debug)]
-pub struct Reply {
-    pub status: StatusCode,
-    pub content_type: String,
-    pub location: Option<String>,
-    pub retry_after: Option<String>,
-    pub challenge: Option<String>,
-    pub allow: Option<String>,
-    pub json: Value,
+pub(crate) struct Reply {
+    pub(crate) status: StatusCode,
+    pub(crate) content_type: String,
+    pub(crate) location: Option<String>,
+    pub(crate) retry_after: Option<String>,
+    pub(crate) challenge: Option<String>,
+    pub(crate) allow: Option<String>,
+    pub(crate) json: Value,
 }
 
 impl Reply {
     #[track_caller]
-    pub fn expect(self, status: u16) -> Value {
+    pub(crate) fn expect(self, status: u16) -> Value {
         assert_eq!(self.status.as_u16(), status, "{:#}", self.json);
         self.json
     }
 
     /// Expects a problem of a type, with a field where one is to blame.
     #[track_caller]
-    pub fn expect_problem(self, status: u16, slug: &str, field: Option<&str>) -> Value {
+    pub(crate) fn expect_problem(self, status: u16, slug: &str, field: Option<&str>) -> Value {
         assert_eq!(self.content_type, "application/problem+json", "{self:?}");
         let json = self.expect(status);
         assert_eq!(json["type"], format!("urn:faultline:problem:{slug}"), "{json:#}");
@@ -172,22 +172,22 @@ impl Reply {
     }
 }
 
-pub fn id_of(json: &Value) -> JobId {
+pub(crate) fn id_of(json: &Value) -> JobId {
     json["id"].as_str().expect("an id").parse().unwrap()
 }
 
 /// A worker's hands: claims and finishes through the store.
-pub struct Hands {
-    pub database: Database,
-    pub owner: WorkerId,
+pub(crate) struct Hands {
+    pub(crate) database: Database,
+    pub(crate) owner: WorkerId,
 }
 
 impl Hands {
-    pub fn new(url: &str) -> Self {
+    pub(crate) fn new(url: &str) -> Self {
         Self { database: Database::new(url, "hands", 2).unwrap(), owner: WorkerId::new(&mut rand::rng()) }
     }
 
-    pub async fn claim_one(&self, queue: &str) -> ClaimedJob {
+    pub(crate) async fn claim_one(&self, queue: &str) -> ClaimedJob {
         let lease = LeaseId::new(&mut rand::rng());
         let ttl = Duration::from_secs(30);
         let mut claimed = self
@@ -198,17 +198,17 @@ impl Hands {
         claimed.pop().expect("a due job")
     }
 
-    pub async fn end(&self, queue: &str, job: &ClaimedJob, ending: Ending) {
+    pub(crate) async fn end(&self, queue: &str, job: &ClaimedJob, ending: Ending) {
         let finishes = [Finish { id: job.id, lease_id: job.lease_id, ending }];
         self.database.run(async |client| finish(client, queue, &finishes).await).await.unwrap();
     }
 
-    pub async fn complete(&self, queue: &str, job: &ClaimedJob, result: &str) {
+    pub(crate) async fn complete(&self, queue: &str, job: &ClaimedJob, result: &str) {
         let result = serde_json::value::RawValue::from_string(result.to_owned()).unwrap();
         self.end(queue, job, Ending::Complete(Some(result))).await;
     }
 }
 
-pub fn psql(database: &TestDatabase, sql: &str) -> String {
+pub(crate) fn psql(database: &TestDatabase, sql: &str) -> String {
     testing::cluster().psql(database.name(), sql).unwrap()
 }
