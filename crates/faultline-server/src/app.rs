@@ -53,7 +53,7 @@ impl App {
         };
         Ok(Arc::new(Self {
             enqueuer: Enqueuer::start(Committer::new(&config.database_url)?, tasks),
-            waits: Waits::start(watch.clone()),
+            waits: Waits::start(watch.clone(), stopping.clone()),
             health: Health::start(watch).await,
             gate,
             held_bytes: Arc::new(Semaphore::new(MAX_HELD_BODY_BYTES)),

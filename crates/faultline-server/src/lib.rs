@@ -15,7 +15,7 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | `serve` | connections: accepting, bounding, draining |
+//! | `serve`, `stall` | connections: accepting, bounding, draining |
 //! | `router` | the routes and what each demands |
 //! | `api` | the requests and answers of each route |
 //! | `body` | bodies on their way in, and their mistakes |
@@ -39,6 +39,7 @@ mod openapi;
 mod problem;
 mod router;
 mod serve;
+mod stall;
 mod wait;
 
 pub use auth::{TOKEN_PREFIX, new_token};

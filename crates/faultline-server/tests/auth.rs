@@ -1,5 +1,7 @@
 //! Who may do what.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod common;
 
 use common::{Reply, Server, database};

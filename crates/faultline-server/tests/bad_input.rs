@@ -1,6 +1,8 @@
 //! Whatever a client sends wrongly is a 4xx with a stable type and the name of what is to blame: never a 500, never a hang,
 //! and nothing is enqueued.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod common;
 
 use common::{DEADLINE, Server, database, psql};
@@ -275,6 +277,24 @@ async fn a_large_body_gets_to_read_its_answer() {
     let batch = json!({"jobs": vec![json!({"kind": "k", "payload": "x".repeat(900_000)}); 15]});
     let answers = server.post("/v1/jobs/batch", batch).await.expect(200);
     assert!(answers["jobs"].as_array().unwrap().iter().all(|answer| answer["created"] == true));
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_loses_its_place() {
+    let database = database();
+    let server = Server::start_with(&database.url(), |config| {
+        config.write_time = Duration::from_millis(300);
+        config.max_connections = 1;
+    })
+    .await;
+    let job = json!({"kind": "k", "payload": "x".repeat(1_000_000)});
+    server.post("/v1/jobs/batch", json!({"jobs": vec![job; 8]})).await.expect(200);
+    server.until("/health/live", |reply| reply.status == 200).await;
+    let mut silent = tokio::net::TcpStream::connect(server.address).await.unwrap();
+    tokio::io::AsyncWriteExt::write_all(&mut silent, b"GET /v1/jobs HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    // Its answer is larger than the buffers in between.
+    server.until("/health/live", |reply| reply.status == 503).await;
+    server.until("/health/live", |reply| reply.status == 200).await;
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! `POST /v1/jobs` and `POST /v1/jobs/batch`: what is created, what is a repeat, and how many commits it takes.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod common;
 
 use common::{DEADLINE, Hands, Server, database, id_of, psql};

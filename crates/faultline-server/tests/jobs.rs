@@ -1,5 +1,7 @@
 //! Reading and operating: waits, lists, cancel, retry, queues, workers.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod common;
 
 use common::{Hands, Server, database, id_of, psql};
@@ -113,6 +115,19 @@ async fn a_list_is_paged_and_filtered() {
     assert_eq!(job["past_attempts"][0]["error"], "no");
     assert_eq!(job["last_error"], "no");
     assert!(server.get(&format!("/v1/jobs/{}", failed.id)).await.expect(200).get("past_attempts").is_none());
+}
+
+#[tokio::test]
+async fn a_page_of_large_jobs_is_cut_and_goes_on() {
+    let database = database();
+    let server = Server::start(&database.url()).await;
+    let job = json!({"kind": "k", "payload": "x".repeat(1_000_000)});
+    server.post("/v1/jobs/batch", json!({"jobs": vec![job; 15]})).await.expect(200);
+    let first = server.get("/v1/jobs?limit=1000").await.expect(200);
+    assert_eq!(ids(&first).len(), 9);
+    let rest = format!("/v1/jobs?limit=1000&cursor={}", first["next_cursor"].as_str().unwrap());
+    let second = server.get(&rest).await.expect(200);
+    assert_eq!((ids(&second).len(), &second["next_cursor"]), (6, &Value::Null));
 }
 
 #[tokio::test]

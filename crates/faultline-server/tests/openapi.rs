@@ -1,5 +1,7 @@
 //! The committed description of the API is the one that the code generates.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod common;
 
 use common::{Server, database};
@@ -41,6 +43,18 @@ fn every_reference_resolves() {
         let pointer = reference.strip_prefix('#').unwrap();
         assert!(description.pointer(pointer).is_some(), "{reference} leads nowhere");
     }
+}
+
+#[test]
+fn every_operation_has_a_name_of_its_own() {
+    let description: Value = serde_json::from_str(&faultline_server::openapi()).unwrap();
+    let paths = description["paths"].as_object().unwrap();
+    let operations: Vec<&str> = paths
+        .values()
+        .flat_map(|path| path.as_object().unwrap().values())
+        .map(|operation| operation["operationId"].as_str().unwrap())
+        .collect();
+    assert_eq!(operations.iter().collect::<BTreeSet<_>>().len(), operations.len(), "{operations:?}");
 }
 
 fn collect(value: &Value, references: &mut BTreeSet<String>) {

@@ -1,5 +1,7 @@
 //! The database goes away and comes back under a server: quick and honest answers meanwhile, recovery by itself.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod common;
 
 use common::{DEADLINE, Hands, Server, id_of, migrated};
