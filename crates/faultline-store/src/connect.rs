@@ -109,8 +109,7 @@ impl Connector {
     ) -> std::result::Result<Opened, tokio_postgres::Error> {
         let (client, mut connection) = config.connect(self.tls.clone()).await?;
         let driver = tokio::spawn(async move {
-            let mut messages =
-                futures_util::stream::poll_fn(move |context| connection.poll_message(context));
+            let mut messages = futures_util::stream::poll_fn(move |context| connection.poll_message(context));
             while let Some(Ok(message)) = futures_util::StreamExt::next(&mut messages).await {
                 if let (AsyncMessage::Notification(note), Some(sender)) = (&message, &notifications) {
                     // A receiver that is gone needs no notifications.
@@ -118,7 +117,8 @@ impl Connector {
                 }
             }
         });
-        let row = client.query_typed("select coalesce(current_setting('faultline.direct', true), '') = 'on'", &[]).await?;
+        let row =
+            client.query_typed("select coalesce(current_setting('faultline.direct', true), '') = 'on'", &[]).await?;
         Ok(Opened { client, driver, direct: row.first().is_some_and(|row| row.get(0)) })
     }
 }
@@ -145,7 +145,8 @@ fn take_tls_parameters(url: &str) -> (String, Trust, Option<String>) {
     };
     let rest = if is_url {
         let (base, query) = url.split_once('?').unwrap_or((url, ""));
-        let query = query.split('&').filter(|pair| !pair.is_empty()).filter(|pair| keep(pair)).collect::<Vec<_>>().join("&");
+        let query =
+            query.split('&').filter(|pair| !pair.is_empty()).filter(|pair| keep(pair)).collect::<Vec<_>>().join("&");
         if query.is_empty() { base.to_owned() } else { format!("{base}?{query}") }
     } else {
         url.split_whitespace().filter(|pair| keep(pair)).collect::<Vec<_>>().join(" ")
@@ -159,8 +160,12 @@ mod tests {
 
     #[test]
     fn tls_parameters_are_taken_out_of_both_forms() {
-        let (url, trust, cert) = take_tls_parameters("postgres://a@b/c?sslmode=verify-full&sslrootcert=%2Fx.pem&connect_timeout=3");
-        assert_eq!((url.as_str(), trust, cert.as_deref()), ("postgres://a@b/c?connect_timeout=3", Trust::Verified, Some("/x.pem")));
+        let (url, trust, cert) =
+            take_tls_parameters("postgres://a@b/c?sslmode=verify-full&sslrootcert=%2Fx.pem&connect_timeout=3");
+        assert_eq!(
+            (url.as_str(), trust, cert.as_deref()),
+            ("postgres://a@b/c?connect_timeout=3", Trust::Verified, Some("/x.pem"))
+        );
         let (url, trust, cert) = take_tls_parameters("host=b sslmode=require dbname=c");
         assert_eq!((url.as_str(), trust, cert), ("host=b sslmode=require dbname=c", Trust::Any, None));
     }

@@ -128,8 +128,7 @@ impl Database {
         notifications: Option<mpsc::UnboundedSender<String>>,
     ) -> Result<Session> {
         let name = format!("{} {purpose}", self.name);
-        let opened =
-            self.connector.open(&name, notifications).await.map_err(|e| Error::from(e).before_sending())?;
+        let opened = self.connector.open(&name, notifications).await.map_err(|e| Error::from(e).before_sending())?;
         Ok(Session { client: ClientWrapper::new(opened.client, opened.driver), direct: opened.direct })
     }
 }
@@ -155,7 +154,9 @@ impl Drop for Borrowed {
 fn pool_error(error: deadpool_postgres::PoolError) -> Error {
     match error {
         deadpool_postgres::PoolError::Backend(error) => Error::from(error).before_sending(),
-        deadpool_postgres::PoolError::Timeout(_) => Error::Unreachable { reason: "no session became free in time".into() },
+        deadpool_postgres::PoolError::Timeout(_) => {
+            Error::Unreachable { reason: "no session became free in time".into() }
+        }
         other => Error::Unreachable { reason: other.to_string() },
     }
 }

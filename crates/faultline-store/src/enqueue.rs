@@ -103,8 +103,7 @@ async fn insert_keyless_again(client: &mut ClientWrapper, jobs: &[&NewJob]) -> R
         let insert = transaction.prepare_cached(INSERT_AGAIN).await?;
         transaction.execute(&insert, &columns.params_without_keys()).await?;
         let before = transaction.prepare_cached(ENQUEUED_BEFORE).await?;
-        let ended: HashSet<Uuid> =
-            transaction.query(&before, &[&ids]).await?.iter().map(|row| row.get("id")).collect();
+        let ended: HashSet<Uuid> = transaction.query(&before, &[&ids]).await?.iter().map(|row| row.get("id")).collect();
         if ended.is_empty() {
             transaction.commit().await?;
             return Ok(());

@@ -76,7 +76,9 @@ impl Error {
             Self::Unreachable { .. } | Self::Indeterminate { .. } => true,
             // Serialization failure, deadlock, lock time-out, out of resources, cancelled by a time-out or an operator.
             Self::Refused { code, .. } => {
-                ["40", "53", "57", "58"].iter().any(|class| code.starts_with(class)) || code == "55P03" || code == "XX000"
+                ["40", "53", "57", "58"].iter().any(|class| code.starts_with(class))
+                    || code == "55P03"
+                    || code == "XX000"
             }
             Self::SchemaMissing | Self::SchemaTooOld { .. } => true,
             Self::Url { .. } | Self::MigrationDiffers { .. } | Self::Invalid(_) => false,

@@ -87,8 +87,11 @@ pub async fn finish(client: &ClientWrapper, queue: &str, finishes: &[Finish]) ->
         let (fails, backs): (Vec<&Finish>, Vec<&Finish>) =
             rest.iter().partition(|f| matches!(f.ending, Ending::Fail { .. } | Ending::FailForGood { .. }));
         // Pipelined: sent together, answered together.
-        let (completed, failed, put_back) =
-            tokio::try_join!(complete(client, queue, &completes), fail(client, queue, &fails), put_back(client, queue, &backs))?;
+        let (completed, failed, put_back) = tokio::try_join!(
+            complete(client, queue, &completes),
+            fail(client, queue, &fails),
+            put_back(client, queue, &backs)
+        )?;
         settled.extend(completed);
         settled.extend(failed);
         settled.extend(put_back);

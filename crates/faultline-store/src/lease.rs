@@ -116,12 +116,9 @@ pub async fn recover_claim(
     floors: &Floors,
     look_at: i64,
 ) -> Result<Vec<ClaimedJob>> {
-    let rows = query(
-        client,
-        RECOVER_CLAIM,
-        &[&queue, &lease_id.0, &floors.priorities, &floors.times, &floors.ids, &look_at],
-    )
-    .await?;
+    let rows =
+        query(client, RECOVER_CLAIM, &[&queue, &lease_id.0, &floors.priorities, &floors.times, &floors.ids, &look_at])
+            .await?;
     in_order(lease_id, &rows)
 }
 

@@ -118,15 +118,11 @@ pub struct Filter {
 pub async fn list(client: &ClientWrapper, filter: &Filter, limit: usize) -> Result<Vec<Job>> {
     let states: Option<Vec<&str>> = filter.states.as_ref().map(|states| states.iter().map(|s| s.as_str()).collect());
     let limit = i64::try_from(limit.min(MAX_PAGE)).unwrap_or(i64::MAX);
-    query(
-        client,
-        LIST,
-        &[&filter.queue, &filter.kind, &states, &filter.key, &filter.before.map(|id| id.0), &limit],
-    )
-    .await?
-    .iter()
-    .map(job)
-    .collect()
+    query(client, LIST, &[&filter.queue, &filter.kind, &states, &filter.key, &filter.before.map(|id| id.0), &limit])
+        .await?
+        .iter()
+        .map(job)
+        .collect()
 }
 
 fn job(row: &Row) -> Result<Job> {
@@ -366,7 +362,9 @@ fn why_waiting(row: &Row) -> Result<Vec<String>> {
     if let Some(since) = row.try_get::<_, Option<Timestamp>>("paused_at")? {
         let reason: Option<String> = row.try_get("paused_reason")?;
         let why = reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
-        reasons.push(format!("queue {queue} is paused since {since}{why}; resume it with `faultline queue resume {queue}`"));
+        reasons.push(format!(
+            "queue {queue} is paused since {since}{why}; resume it with `faultline queue resume {queue}`"
+        ));
     }
     let starts_in_ms: i64 = row.try_get("starts_in_ms")?;
     let attempts: i32 = row.try_get("attempts")?;

@@ -1,0 +1,191 @@
+//! The client: enqueue, cancel, retry, look.
+
+use crate::enqueue::{Enqueue, Job};
+use crate::error::Error;
+use faultline_core::{JobId, NewJob};
+use faultline_store::enqueue::{Enqueued, enqueue, enqueue_again};
+use faultline_store::operate::{self, Cancel, Retry};
+use faultline_store::read::{self, Explanation, Filter, Job as JobRecord};
+use faultline_store::{DEFAULT_POOL_SIZE, Database, Notifier, migrate};
+use serde::Serialize;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+/// How long a lost answer is asked for again before it is reported as indeterminate.
+const RESOLVE_FOR: Duration = Duration::from_secs(10);
+/// The pause between two such tries.
+const RESOLVE_PAUSE: Duration = Duration::from_millis(200);
+
+/// A handle on the jobs of one database. Cheap to clone; connects when it is first used and again when a connection is lost.
+#[derive(Clone)]
+pub struct Client {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    database: Database,
+    notifier: OnceLock<Notifier>,
+    actor: String,
+}
+
+impl Client {
+    /// Reads the URL, connects and checks that the schema is there.
+    ///
+    /// # Errors
+    /// [`Error::Store`], whose text says what to do.
+    pub async fn connect(url: &str) -> Result<Self, Error> {
+        let client = Self::lazy(url)?;
+        client.check_schema().await?;
+        Ok(client)
+    }
+
+    /// Reads the URL; connects with the first call.
+    ///
+    /// # Errors
+    /// [`Error::Store`] for a URL that can't be used.
+    pub fn lazy(url: &str) -> Result<Self, Error> {
+        Ok(Self::of(Database::new(url, "faultline", DEFAULT_POOL_SIZE)?))
+    }
+
+    /// A client of a database that is configured already.
+    pub fn of(database: Database) -> Self {
+        Self { inner: Arc::new(Inner { database, notifier: OnceLock::new(), actor: "library".into() }) }
+    }
+
+    /// The database under it.
+    pub fn database(&self) -> &Database {
+        &self.inner.database
+    }
+
+    /// Checks that the database can be reached and has the schema that this version needs; answers its version.
+    ///
+    /// # Errors
+    /// [`Error::Store`], whose text says what to do.
+    pub async fn check_schema(&self) -> Result<i32, Error> {
+        Ok(self.inner.database.run(async |client| migrate::check(client).await).await?)
+    }
+
+    /// A job on its way: set its options, then `.await` it, or put it into a transaction with [`Enqueue::within`].
+    ///
+    /// ```no_run
+    /// # use serde::{Serialize, Deserialize};
+    /// # #[derive(Serialize, Deserialize)] struct SendEmail { to: String }
+    /// # impl faultline::Job for SendEmail { const KIND: &'static str = "send_email"; }
+    /// # async fn example(faultline: faultline::Client) -> Result<(), faultline::Error> {
+    /// let enqueued = faultline.enqueue(&SendEmail { to: "ann@example.com".into() }).key("order-42").await?;
+    /// println!("{}", enqueued.id());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn enqueue<J: Job>(&self, job: &J) -> Enqueue<'_> {
+        Enqueue::new(self, J::KIND, job).queue(J::QUEUE)
+    }
+
+    /// The same for a kind that is only known at run time, with anything that can be written as JSON.
+    pub fn enqueue_raw(&self, kind: impl Into<String>, payload: impl Serialize) -> Enqueue<'_> {
+        Enqueue::new(self, kind, &payload)
+    }
+
+    /// Enqueues many jobs, in one statement for every 10,000; the answers stand in order. A key that is taken by another
+    /// request is answered as [`Enqueued::Conflict`] and does not stop the others.
+    ///
+    /// ```no_run
+    /// # use serde::{Serialize, Deserialize};
+    /// # #[derive(Serialize, Deserialize)] struct SendEmail { to: String }
+    /// # impl faultline::Job for SendEmail { const KIND: &'static str = "send_email"; }
+    /// # async fn example(faultline: faultline::Client, people: Vec<String>) -> Result<(), faultline::Error> {
+    /// let jobs: Result<Vec<_>, _> =
+    ///     people.into_iter().map(|to| faultline.enqueue(&SendEmail { to }).into_new_job()).collect();
+    /// faultline.enqueue_all(&jobs?).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] before anything is sent. After another error the statements before the failed one stay committed;
+    /// calling again with the same jobs is safe only for those with keys.
+    pub async fn enqueue_all(&self, jobs: &[NewJob]) -> Result<Vec<Enqueued>, Error> {
+        jobs.iter().try_for_each(NewJob::check)?;
+        let mut answers = Vec::with_capacity(jobs.len());
+        for chunk in jobs.chunks(faultline_core::limits::MAX_BATCH) {
+            answers.extend(self.enqueue_chunk(chunk).await?);
+            let mut queues: Vec<&str> = chunk.iter().map(|job| job.queue.as_str()).collect();
+            queues.sort_unstable();
+            queues.dedup();
+            queues.into_iter().for_each(|queue| self.hint(queue));
+        }
+        Ok(answers)
+    }
+
+    async fn enqueue_chunk(&self, jobs: &[NewJob]) -> Result<Vec<Enqueued>, Error> {
+        let Some(first) = jobs.first() else { return Ok(Vec::new()) };
+        let database = &self.inner.database;
+        let mut lost = match database.run(async |client| enqueue(client, jobs).await).await {
+            Err(error @ faultline_store::Error::Indeterminate { .. }) => error,
+            answer => return Ok(answer?),
+        };
+        let until = Instant::now() + RESOLVE_FOR;
+        while Instant::now() < until {
+            tokio::time::sleep(RESOLVE_PAUSE).await;
+            match database.run_within(RESOLVE_FOR, async |client| enqueue_again(client, jobs).await).await {
+                Ok(answers) => return Ok(answers),
+                Err(error) if error.is_transient() => lost = error,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(Error::Indeterminate { id: first.id, source: lost })
+    }
+
+    pub(crate) fn hint(&self, queue: &str) {
+        self.inner.notifier.get_or_init(|| Notifier::start(self.inner.database.clone())).hint(queue);
+    }
+
+    /// One job by its id, wherever it is in its life.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn get(&self, id: JobId) -> Result<Option<JobRecord>, Error> {
+        Ok(self.inner.database.run(async |client| read::get(client, id).await).await?)
+    }
+
+    /// A page of jobs, newest first, at most 1,000.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn list(&self, filter: &Filter, limit: usize) -> Result<Vec<JobRecord>, Error> {
+        Ok(self.inner.database.run(async |client| read::list(client, filter, limit).await).await?)
+    }
+
+    /// Why a waiting job is not running, or who runs it, in words.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn explain(&self, id: JobId) -> Result<Option<Explanation>, Error> {
+        Ok(self.inner.database.run(async |client| read::explain(client, id).await).await?)
+    }
+
+    /// Cancels a job: a waiting one ends at once, the handler of a running one is stopped with the next renewal.
+    ///
+    /// # Errors
+    /// [`Error::Store`]; safe to repeat.
+    pub async fn cancel(&self, id: JobId) -> Result<Cancel, Error> {
+        let actor = &self.inner.actor;
+        Ok(self.inner.database.run(async |client| operate::cancel(client, actor, id).await).await?)
+    }
+
+    /// Retries a job: a waiting one is moved to now, an ended one gets a successor.
+    ///
+    /// # Errors
+    /// [`Error::Store`]; safe to repeat.
+    pub async fn retry(&self, id: JobId) -> Result<Retry, Error> {
+        let actor = &self.inner.actor;
+        let successor = new_job_id();
+        let answer = self.inner.database.run(async |client| operate::retry(client, actor, id, successor).await).await?;
+        Ok(answer)
+    }
+}
+
+pub(crate) fn new_job_id() -> JobId {
+    let unix_ms = jiff::Timestamp::now().as_millisecond();
+    JobId::new(u64::try_from(unix_ms).unwrap_or(0), &mut rand::rng())
+}

@@ -1,0 +1,77 @@
+//! A dedicated session that comes back: opened when it is first needed, and again after it failed.
+
+use faultline_store::{Database, Error, Result, Session};
+use rand::RngExt;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Mutex;
+
+/// How long one statement of a loop may take before its session is given up. Longer than the statement time-out of the
+/// session, which answers first unless the network is silent.
+const CALL_TIMEOUT: Duration = Duration::from_secs(35);
+
+/// A session of a loop's own, shared by the tasks of that loop.
+pub(crate) struct Link {
+    database: Database,
+    purpose: &'static str,
+    /// Set by the first call and after a failure; cleared by the call that saw the failure.
+    session: Mutex<Option<Arc<Session>>>,
+}
+
+impl Link {
+    pub(crate) fn new(database: Database, purpose: &'static str) -> Self {
+        Self { database, purpose, session: Mutex::new(None) }
+    }
+
+    /// Runs a call on the session. One that fails on its connection, or takes too long, ends the session.
+    pub(crate) async fn call<T>(&self, call: impl AsyncFnOnce(&Session) -> Result<T>) -> Result<T> {
+        let session = self.session().await?;
+        let answer = match tokio::time::timeout(CALL_TIMEOUT, call(&session)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(Error::Indeterminate { reason: "no answer within the time limit".into() }),
+        };
+        if matches!(&answer, Err(error) if error.is_connection_fault()) {
+            let mut current = self.session.lock().await;
+            if current.as_ref().is_some_and(|current| Arc::ptr_eq(current, &session)) {
+                *current = None;
+            }
+        }
+        answer
+    }
+
+    async fn session(&self) -> Result<Arc<Session>> {
+        let mut current = self.session.lock().await;
+        if let Some(session) = current.as_ref().filter(|session| !session.is_closed()) {
+            return Ok(session.clone());
+        }
+        let session = Arc::new(self.database.session(self.purpose).await?);
+        *current = Some(session.clone());
+        Ok(session)
+    }
+}
+
+/// The growing, jittered pause between tries while the database is away, so that a fleet does not come back at one instant.
+pub(crate) struct Pause {
+    next: Duration,
+}
+
+impl Pause {
+    const FIRST: Duration = Duration::from_millis(50);
+    /// Below the grace time of absent workers: who survives an outage must be back before it is missed.
+    const LONGEST: Duration = Duration::from_secs(1);
+
+    pub(crate) fn new() -> Self {
+        Self { next: Self::FIRST }
+    }
+
+    /// Half to all of the present pause; the next one is twice as long.
+    pub(crate) fn next(&mut self) -> Duration {
+        let pause = self.next.mul_f64(rand::rng().random_range(0.5..1.0));
+        self.next = (self.next * 2).min(Self::LONGEST);
+        pause
+    }
+
+    pub(crate) fn reset(&mut self) {
+        self.next = Self::FIRST;
+    }
+}

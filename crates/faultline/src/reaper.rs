@@ -1,0 +1,216 @@
+//! Recovers jobs of dead workers, and sees what there is to do.
+//!
+//! Nobody is elected: every worker does this for its queues, a server for all. Once a second it looks at the heads of its
+//! queues. It guarantees that, while the database is up, no lease stays expired for longer than some seconds; it never ends a
+//! lease early by its own clock, since the statement compares with the database's.
+//!
+//! Two things keep workers that are alive from losing their jobs. After an outage, nobody reaps before it has been in
+//! uninterrupted contact with the database for a whole lease time: workers that outlived the outage renew first. And a worker
+//! whose presence session ended has a grace time to come back.
+//!
+//! If the process dies at any await, nothing is half-done: each step is one statement.
+
+use crate::client::Client;
+use crate::link::{Link, Pause};
+use crate::worker::DEFAULT_LEASE_TTL;
+use faultline_core::WorkerId;
+use faultline_store::reap::{REAP_LIMIT, Watch, bury, queue_names, reap, watch};
+use faultline_store::{Result, maintain};
+use rand::RngExt;
+use std::collections::HashMap;
+use std::time::Duration;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// Between two looks. With one renewal each five seconds an idle worker stays at one statement a second.
+const TICK: Duration = Duration::from_millis(1200);
+/// How long a worker's presence may be missing before its jobs are recovered.
+const ABSENCE_GRACE: Duration = Duration::from_secs(2);
+/// A gap between two looks that breaks the contact: the process was stopped, or the database did not answer.
+const CONTACT_GAP: Duration = Duration::from_secs(4);
+/// Rows beyond the slots of all workers that a look covers: queued rows before the last running one, such as released ones.
+const LOOK_BEYOND: i64 = 1000;
+/// Between two reads of the names of all queues.
+const NAMES_EVERY: Duration = Duration::from_secs(10);
+/// Between two rounds of maintenance of one process, on average.
+const MAINTAIN_EVERY: Duration = Duration::from_secs(60);
+
+/// Recovers jobs of dead workers and keeps the tables in shape. Every worker has one for its queues; run one for all queues
+/// beside a server, so that a queue whose last worker died is looked after as well.
+pub struct Reaper {
+    link: Link,
+    queues: Queues,
+    lease_ttl: Duration,
+    /// Since when every look has been answered in time; none while out of contact.
+    contact_since: Option<Instant>,
+    last_look: Instant,
+    /// Workers whose presence is missing, and since when this process has seen that.
+    missing: HashMap<WorkerId, Instant>,
+    /// How many rows a look covers: what can be running, and some more.
+    look_at: i64,
+    maintain_at: Instant,
+}
+
+enum Queues {
+    These(Vec<String>),
+    All { names: Vec<String>, read_at: Option<Instant> },
+}
+
+impl Reaper {
+    /// A reaper for every queue of the database.
+    pub fn all_queues(client: &Client) -> Self {
+        Self::new(client, Queues::All { names: Vec::new(), read_at: None })
+    }
+
+    pub(crate) fn of(client: &Client, queues: Vec<String>) -> Self {
+        Self::new(client, Queues::These(queues))
+    }
+
+    fn new(client: &Client, queues: Queues) -> Self {
+        let now = Instant::now();
+        Self {
+            link: Link::new(client.database().clone(), "reaper"),
+            queues,
+            lease_ttl: DEFAULT_LEASE_TTL,
+            contact_since: None,
+            last_look: now,
+            missing: HashMap::new(),
+            look_at: LOOK_BEYOND,
+            maintain_at: now + Duration::from_secs(2),
+        }
+    }
+
+    /// The lease time of the workers: how long this process holds off after an outage. Give all processes the same.
+    #[must_use]
+    pub fn lease_ttl(mut self, ttl: Duration) -> Self {
+        self.lease_ttl = ttl;
+        self
+    }
+
+    /// Runs until the token is cancelled. Never fails: while the database is away it tries again.
+    pub async fn run_until(self, shutdown: CancellationToken) {
+        self.run(shutdown, |_| {}).await;
+    }
+
+    /// The same, telling `see` what each look found.
+    pub(crate) async fn run(mut self, shutdown: CancellationToken, see: impl Fn(&Watch)) {
+        let mut pause = Pause::new();
+        while !shutdown.is_cancelled() {
+            let wait = match self.look().await {
+                Ok(found) => {
+                    see(&found);
+                    pause.reset();
+                    self.until_next_look()
+                }
+                Err(error) => {
+                    if self.contact_since.take().is_some() {
+                        tracing::warn!(%error, "the reaper lost contact with the database and holds off");
+                    }
+                    self.missing.clear();
+                    pause.next()
+                }
+            };
+            tokio::select! {
+                () = shutdown.cancelled() => {}
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+    }
+
+    /// A tick, shortened to the moment at which a missing worker's grace ends.
+    fn until_next_look(&self) -> Duration {
+        let now = Instant::now();
+        let tick = TICK.mul_f64(rand::rng().random_range(0.9..1.0));
+        self.missing
+            .values()
+            .map(|since| *since + ABSENCE_GRACE)
+            .filter(|end| *end > now)
+            .map(|end| end - now)
+            .min()
+            .map_or(tick, |left| left.min(tick))
+    }
+
+    async fn look(&mut self) -> Result<Watch> {
+        let began = Instant::now();
+        if began.duration_since(self.last_look) > CONTACT_GAP {
+            // Stopped or cut off since the last look: others may have been as well.
+            self.contact_since = None;
+            self.missing.clear();
+        }
+        let queues = self.queue_names().await?;
+        let look_at = self.look_at;
+        let found = self.link.call(async |session| watch(session, &queues, look_at).await).await?;
+        let now = Instant::now();
+        self.last_look = now;
+        if now.duration_since(began) > CONTACT_GAP {
+            self.contact_since = None;
+        }
+        self.look_at = found.slots.saturating_add(LOOK_BEYOND);
+        self.missing.retain(|worker, _| found.absent.contains(worker));
+        for worker in &found.absent {
+            self.missing.entry(*worker).or_insert(now);
+        }
+        let contact_since = *self.contact_since.get_or_insert(now);
+        if now.duration_since(contact_since) >= self.lease_ttl {
+            self.recover(&found).await?;
+        }
+        if now >= self.maintain_at {
+            self.maintain_at = now + MAINTAIN_EVERY.mul_f64(rand::rng().random_range(0.5..1.5));
+            self.maintain().await?;
+        }
+        Ok(found)
+    }
+
+    async fn queue_names(&mut self) -> Result<Vec<String>> {
+        match &mut self.queues {
+            Queues::These(names) => Ok(names.clone()),
+            Queues::All { names, read_at } => {
+                if read_at.is_none_or(|at| at.elapsed() >= NAMES_EVERY) {
+                    *names = self.link.call(async |session| queue_names(session).await).await?;
+                    *read_at = Some(Instant::now());
+                }
+                Ok(names.clone())
+            }
+        }
+    }
+
+    async fn recover(&mut self, found: &Watch) -> Result<()> {
+        let look_at = self.look_at;
+        let gone: Vec<WorkerId> = self
+            .missing
+            .iter()
+            .filter(|(_, since)| since.elapsed() >= ABSENCE_GRACE)
+            .map(|(worker, _)| *worker)
+            .collect();
+        if !gone.is_empty() {
+            let reaped = self.link.call(async |session| bury(session, &gone, look_at).await).await?;
+            self.missing.retain(|worker, _| !gone.contains(worker));
+            tracing::warn!(workers = ?gone, jobs = reaped.len(), "workers are gone; their jobs were recovered");
+        }
+        for queue in &found.expired {
+            loop {
+                let reaped = self.link.call(async |session| reap(session, queue, &[], look_at).await).await?;
+                if !reaped.is_empty() {
+                    tracing::warn!(%queue, jobs = reaped.len(), "leases had expired; their jobs were recovered");
+                }
+                if reaped.len() < REAP_LIMIT {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn maintain(&self) -> Result<()> {
+        self.link
+            .call(async |session| {
+                maintain::partitions(session).await?;
+                let (keys, workers) = maintain::prune(session).await?;
+                if keys + workers > 0 {
+                    tracing::debug!(keys, workers, "pruned");
+                }
+                Ok(())
+            })
+            .await
+    }
+}

@@ -1,0 +1,343 @@
+//! The worker: claims jobs, runs their handlers, keeps their leases, ends them, and stops in order.
+//!
+//! One loop a file, each with a session of its own:
+//! - [`claim`] takes jobs for free slots, one loop for each queue
+//! - [`attempt`] runs one handler
+//! - [`finish`] tells the database how attempts ended, in batches
+//! - [`renew`] keeps leases on a thread of its own, listens for hints, and is the worker's presence
+//! - [`crate::reaper`] looks after the queues
+//!
+//! A claimed job is in the [`registry`] from the claim's answer to its finish's answer, and renewed for as long.
+
+mod attempt;
+mod claim;
+mod finish;
+pub(crate) mod registry;
+mod renew;
+
+use crate::client::Client;
+use crate::enqueue::{Job, Payload};
+use crate::error::Error;
+use crate::failure::Failure;
+use crate::reaper::Reaper;
+use crate::run::Run;
+use attempt::{Handler, Handlers};
+use faultline_core::{Invalid, WorkerId, job::check_name, limits};
+use faultline_store::presence::WorkerFacts;
+use registry::Registry;
+use serde::Serialize;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// How long a lease lasts unless it is renewed. A crash is seen much earlier by the end of the worker's session; the lease
+/// is what remains when the host or the network dies.
+pub const DEFAULT_LEASE_TTL: Duration = Duration::from_secs(15);
+/// Jobs of one queue that run at once.
+pub const DEFAULT_SLOTS: usize = 100;
+/// How long handlers may go on after the signal to stop.
+pub const DEFAULT_GRACE: Duration = Duration::from_secs(25);
+/// The shortest lease: three renewals and a round trip must fit.
+const MIN_LEASE_TTL: Duration = Duration::from_millis(300);
+/// The longest lease.
+const MAX_LEASE_TTL: Duration = Duration::from_secs(3600);
+/// Jobs of one worker that run at once, at most: each is held in memory with its payload.
+const MAX_SLOTS: usize = 100_000;
+/// After the grace, how long stopped handlers may take to reach their next await, and the last finishes to be told.
+const LAST_WORDS: Duration = Duration::from_secs(10);
+
+/// Runs handlers for the jobs of some queues.
+///
+/// ```no_run
+/// # use faultline::{Client, Failure, Job, Run, Worker};
+/// # #[derive(serde::Serialize, serde::Deserialize)] struct Resize { image: String }
+/// # impl Job for Resize { const KIND: &'static str = "resize"; }
+/// # async fn example(faultline: Client) -> Result<(), faultline::Error> {
+/// Worker::new(&faultline)
+///     .queue("images", 8)
+///     .on(|job: Resize, run: Run| async move {
+///         if job.image.is_empty() {
+///             return Err(Failure::fatal("there is no image"));
+///         }
+///         println!("attempt {} of {}", run.attempt(), run.id());
+///         Ok(job.image.len()) // stored with the job as its result
+///     })
+///     .run_until(faultline::shutdown_signal())
+///     .await?;
+/// # Ok(())
+/// # }
+/// ```
+pub struct Worker {
+    client: Client,
+    queues: Vec<(String, usize)>,
+    handlers: Handlers,
+    lease_ttl: Duration,
+    grace: Duration,
+}
+
+/// What a worker did, from its start to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Summary {
+    /// Jobs claimed.
+    pub claimed: u64,
+    /// Jobs that succeeded.
+    pub succeeded: u64,
+    /// Attempts that failed and are tried again.
+    pub retried: u64,
+    /// Jobs that failed for good.
+    pub failed: u64,
+    /// Jobs that were cancelled.
+    pub cancelled: u64,
+    /// Attempts given back or snoozed.
+    pub put_back: u64,
+    /// Leases lost: finishes that were refused and handlers that were stopped for it.
+    pub leases_lost: u64,
+}
+
+/// The counters behind [`Summary`].
+#[derive(Default)]
+pub(crate) struct Counters {
+    claimed: AtomicU64,
+    succeeded: AtomicU64,
+    retried: AtomicU64,
+    failed: AtomicU64,
+    cancelled: AtomicU64,
+    put_back: AtomicU64,
+    leases_lost: AtomicU64,
+}
+
+impl Counters {
+    fn summary(&self) -> Summary {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Summary {
+            claimed: read(&self.claimed),
+            succeeded: read(&self.succeeded),
+            retried: read(&self.retried),
+            failed: read(&self.failed),
+            cancelled: read(&self.cancelled),
+            put_back: read(&self.put_back),
+            leases_lost: read(&self.leases_lost),
+        }
+    }
+}
+
+/// What all loops of one worker share.
+pub(crate) struct Shared {
+    pub(crate) client: Client,
+    pub(crate) id: WorkerId,
+    pub(crate) lease_ttl: Duration,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) handlers: Handlers,
+    pub(crate) counters: Counters,
+    /// Wakes the claim loop of a queue.
+    pub(crate) wake: HashMap<Arc<str>, Arc<Wake>>,
+    /// Cancelled when the worker must stop claiming: a signal, or an operator's word.
+    pub(crate) drain: CancellationToken,
+    pub(crate) handlers_running: TaskTracker,
+}
+
+/// What the claim loop of one queue is told from outside.
+#[derive(Default)]
+pub(crate) struct Wake {
+    /// There may be work right behind the floor.
+    pub(crate) hint: Notify,
+    /// There is work that a claim from the head finds.
+    pub(crate) due: std::sync::atomic::AtomicBool,
+    /// How many workers share the sweeps.
+    pub(crate) workers: AtomicU64,
+}
+
+impl Worker {
+    /// A worker without queues or handlers; without a [`Worker::queue`] it polls the queue `default`.
+    pub fn new(client: &Client) -> Self {
+        Self {
+            client: client.clone(),
+            queues: Vec::new(),
+            handlers: Handlers::default(),
+            lease_ttl: DEFAULT_LEASE_TTL,
+            grace: DEFAULT_GRACE,
+        }
+    }
+
+    /// Polls a queue, running up to `slots` of its jobs at once.
+    #[must_use]
+    pub fn queue(mut self, name: impl Into<String>, slots: usize) -> Self {
+        self.queues.push((name.into(), slots));
+        self
+    }
+
+    /// Handles one kind of job, decoded. A payload that doesn't fit the type fails the attempt.
+    ///
+    /// The handler's future is dropped at its next `.await` when the attempt takes longer than the job's time-out, the lease is
+    /// lost, the job is cancelled or the worker's grace ends. A panic fails the attempt. The value is stored as the job's result.
+    #[must_use]
+    pub fn on<J, T, F, Fut>(self, handler: F) -> Self
+    where
+        J: Job,
+        T: Serialize + 'static,
+        F: Fn(J, Run) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<T, Failure>> + Send + 'static,
+    {
+        self.handle(J::KIND, attempt::typed(handler))
+    }
+
+    /// Handles a kind that is only known at run time; the payload comes as JSON.
+    #[must_use]
+    pub fn on_kind<T, F, Fut>(self, kind: impl Into<String>, handler: F) -> Self
+    where
+        T: Serialize + 'static,
+        F: Fn(Payload, Run) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<T, Failure>> + Send + 'static,
+    {
+        self.handle(kind, attempt::raw(handler))
+    }
+
+    /// Handles every kind that no other handler is for.
+    #[must_use]
+    pub fn on_any<T, F, Fut>(mut self, handler: F) -> Self
+    where
+        T: Serialize + 'static,
+        F: Fn(Payload, Run) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<T, Failure>> + Send + 'static,
+    {
+        self.handlers.any = Some(attempt::raw(handler));
+        self
+    }
+
+    fn handle(mut self, kind: impl Into<String>, handler: Arc<dyn Handler>) -> Self {
+        self.handlers.by_kind.insert(kind.into(), handler);
+        self
+    }
+
+    /// How long a lease lasts, 300 ms to one hour; renewed at a third of it. Give all workers of a database the same.
+    #[must_use]
+    pub fn lease_ttl(mut self, ttl: Duration) -> Self {
+        self.lease_ttl = ttl;
+        self
+    }
+
+    /// How long handlers may go on after the signal to stop; what is left then is given back, uncharged.
+    #[must_use]
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.grace = grace;
+        self
+    }
+
+    /// Works until `shutdown` resolves or an operator asks this worker to drain; then claims nothing more, lets handlers end
+    /// within the grace, gives the rest back uncharged, and says goodbye. Goes on through any outage of the database.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for an ill-formed queue or kind, a number of slots or a lease time out of bounds; the error of
+    /// [`Client::check_schema`] when the database can't be used at the start.
+    pub async fn run_until(self, shutdown: impl Future<Output = ()>) -> Result<Summary, Error> {
+        let queues = self.checked_queues()?;
+        self.client.check_schema().await?;
+        let grace = self.grace;
+        let (facts, shared) = self.prepare(&queues);
+        let stop_services = CancellationToken::new();
+        let renewal = renew::start(shared.clone(), facts.clone(), stop_services.clone());
+        let reaper = tokio::spawn(reap(shared.clone(), facts.queues.clone(), stop_services.clone()));
+        let (finisher, finishing) = finish::start(shared.clone());
+        let claims = TaskTracker::new();
+        for (queue, slots) in &queues {
+            claims.spawn(claim::run(shared.clone(), queue.clone(), *slots, finisher.clone()));
+        }
+        claims.close();
+        tracing::info!(worker = %shared.id, queues = ?facts.queues, "the worker has started");
+
+        tokio::select! {
+            () = shutdown => {}
+            () = shared.drain.cancelled() => {}
+        }
+        tracing::info!(worker = %shared.id, running = shared.registry.len(), "the worker drains");
+        shared.drain.cancel();
+        claims.wait().await;
+        shared.handlers_running.close();
+        if tokio::time::timeout(grace, shared.handlers_running.wait()).await.is_err() {
+            shared.registry.drain();
+            // A handler that blocks its thread can't be stopped; its lease runs out.
+            let _ = tokio::time::timeout(LAST_WORDS, shared.handlers_running.wait()).await;
+        }
+        drop(finisher);
+        if tokio::time::timeout(LAST_WORDS, finishing).await.is_err() {
+            tracing::warn!(worker = %shared.id, "the last finishes could not be told; their jobs will be recovered");
+        }
+        stop_services.cancel();
+        let _ = reaper.await;
+        // The thread ends by itself within the time limit of its last statement.
+        let _ = tokio::time::timeout(LAST_WORDS, renewal).await;
+        let summary = shared.counters.summary();
+        tracing::info!(worker = %shared.id, ?summary, "the worker has stopped");
+        Ok(summary)
+    }
+
+    fn checked_queues(&self) -> Result<Vec<(Arc<str>, usize)>, Error> {
+        let mut queues: Vec<(Arc<str>, usize)> = Vec::new();
+        let default = [(limits::DEFAULT_QUEUE.to_owned(), DEFAULT_SLOTS)];
+        for (name, slots) in if self.queues.is_empty() { &default[..] } else { &self.queues } {
+            check_name("queue", name)?;
+            if *slots == 0 || *slots > MAX_SLOTS {
+                return Err(Invalid::new("slots", format!("must be 1 to {MAX_SLOTS}")).into());
+            }
+            if queues.iter().any(|(known, _)| **known == **name) {
+                return Err(Invalid::new("queue", format!("{name} is named twice")).into());
+            }
+            queues.push((name.as_str().into(), *slots));
+        }
+        for kind in self.handlers.by_kind.keys() {
+            check_name("kind", kind)?;
+        }
+        if !(MIN_LEASE_TTL..=MAX_LEASE_TTL).contains(&self.lease_ttl) {
+            return Err(Invalid::new("lease_ttl", "must be 300ms to 1h").into());
+        }
+        Ok(queues)
+    }
+
+    fn prepare(self, queues: &[(Arc<str>, usize)]) -> (WorkerFacts, Arc<Shared>) {
+        let id = WorkerId::new(&mut rand::rng());
+        let slots: usize = queues.iter().map(|(_, slots)| slots).sum();
+        let facts = WorkerFacts {
+            id,
+            pid: i32::try_from(std::process::id()).unwrap_or(0),
+            slots: i32::try_from(slots).unwrap_or(i32::MAX),
+            lease_ttl: self.lease_ttl,
+            host: gethostname::gethostname().to_string_lossy().into_owned(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            queues: queues.iter().map(|(name, _)| name.to_string()).collect(),
+            kinds: self.handlers.kinds(),
+            started_at: jiff::Timestamp::now(),
+        };
+        let shared = Shared {
+            client: self.client,
+            id,
+            lease_ttl: self.lease_ttl,
+            registry: Arc::new(Registry::default()),
+            handlers: self.handlers,
+            counters: Counters::default(),
+            wake: queues.iter().map(|(name, _)| (name.clone(), Arc::new(Wake::default()))).collect(),
+            drain: CancellationToken::new(),
+            handlers_running: TaskTracker::new(),
+        };
+        (facts, Arc::new(shared))
+    }
+}
+
+/// Looks after the worker's queues and wakes the claim loops of those that have work.
+async fn reap(shared: Arc<Shared>, queues: Vec<String>, stop: CancellationToken) {
+    let reaper = Reaper::of(&shared.client, queues).lease_ttl(shared.lease_ttl);
+    reaper
+        .run(stop, |found| {
+            for (queue, wake) in &shared.wake {
+                wake.workers.store(found.workers.unsigned_abs().max(1), Ordering::Relaxed);
+                if found.due.iter().any(|due| **due == **queue) {
+                    wake.due.store(true, Ordering::Release);
+                    wake.hint.notify_one();
+                }
+            }
+        })
+        .await;
+}
