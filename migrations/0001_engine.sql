@@ -45,6 +45,9 @@ create table faultline.jobs (
     lease_owner         uuid,
     cancel_requested_at timestamptz,
     retry_of            uuid,
+    -- Breaks ties of next_run_at in the claim order. Not the id: with it in a second index, the planner
+    -- may look up an id by walking that one from end to end.
+    tie                 int         not null default (random() * 2147483647)::int,
     state               faultline.job_state not null default 'queued',
     priority            smallint    not null,
     queue               text collate "C" not null,
@@ -83,7 +86,7 @@ create table faultline.jobs (
 );
 
 -- The order in which jobs are claimed; not partial, see above.
-create index jobs_claim_order on faultline.jobs (queue, priority, next_run_at, id);
+create index jobs_claim_order on faultline.jobs (queue, priority, next_run_at, tie);
 
 create function faultline.refuse_illegal_transition() returns trigger
 language plpgsql as $$

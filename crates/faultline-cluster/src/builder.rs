@@ -25,13 +25,7 @@ pub struct Builder {
 
 impl Builder {
     pub(crate) fn new(programs: Programs) -> Self {
-        Builder {
-            programs,
-            data_dir: None,
-            port: 0,
-            durable: true,
-            settings: Vec::new(),
-        }
+        Builder { programs, data_dir: None, port: 0, durable: true, settings: Vec::new() }
     }
 
     /// Keeps the data below `dir` (as `postgres`, beside `postgres.log` and `postgres.lock`); the directory is made if need
@@ -67,19 +61,13 @@ impl Builder {
     /// [`ClusterError::InUse`] if another process runs a cluster in the same directory, [`ClusterError::OtherVersion`] if other
     /// programs made the data, [`ClusterError::Initdb`] and [`ClusterError::Start`] with the end of the log.
     pub fn start(self) -> Result<Cluster, ClusterError> {
-        let probe =
-            tempfile::tempdir().map_err(ClusterError::os("create a temporary directory"))?;
-        let asked = self
-            .data_dir
-            .as_ref()
-            .map(|dir| dir.join("postgres"))
-            .unwrap_or_default();
+        let probe = tempfile::tempdir().map_err(ClusterError::os("create a temporary directory"))?;
+        let asked = self.data_dir.as_ref().map(|dir| dir.join("postgres")).unwrap_or_default();
         let account = Account::instead_of_root(probe.path(), &asked)?;
         if let Some(account) = &account
             && !account.can_run(&self.programs.program("postgres"))
         {
-            let reason =
-                "as root the server runs under another account, which cannot run these programs";
+            let reason = "as root the server runs under another account, which cannot run these programs";
             return Err(ClusterError::UnusablePrograms {
                 dir: self.programs.bin().to_owned(),
                 reason: reason.to_owned(),
@@ -93,13 +81,7 @@ impl Builder {
         } else {
             home.check(&self.programs)?;
         }
-        let guard = Guard::spawn(
-            &self.programs,
-            &home,
-            runtime.path(),
-            account.as_ref(),
-            &self.all_settings(),
-        )?;
+        let guard = Guard::spawn(&self.programs, &home, runtime.path(), account.as_ref(), &self.all_settings())?;
         // From here on the guard removes it.
         let runtime = runtime.keep();
         let mut cluster = Cluster::new(self.programs, home, runtime, guard, self.port);
@@ -129,11 +111,7 @@ fn runtime_dir(account: Option<&Account>) -> Result<tempfile::TempDir, ClusterEr
     let fallback = Path::new("/tmp");
     let make = |base: &Path| -> Result<tempfile::TempDir, ClusterError> {
         // Resolved, because the guard compares this path with the data's.
-        let made = base.canonicalize().and_then(|base| {
-            tempfile::Builder::new()
-                .prefix("faultline-")
-                .tempdir_in(base)
-        });
+        let made = base.canonicalize().and_then(|base| tempfile::Builder::new().prefix("faultline-").tempdir_in(base));
         let dir = made.map_err(ClusterError::io("create a directory in", base))?;
         account.map_or(Ok(()), |account| account.own(dir.path()))?;
         Ok(dir)

@@ -63,22 +63,8 @@ impl Cluster {
         Builder::new(programs)
     }
 
-    pub(crate) fn new(
-        programs: Programs,
-        home: Home,
-        runtime: PathBuf,
-        guard: Guard,
-        port: u16,
-    ) -> Self {
-        Cluster {
-            programs,
-            home,
-            runtime,
-            guard,
-            port,
-            postmaster: None,
-            paused: Vec::new(),
-        }
+    pub(crate) fn new(programs: Programs, home: Home, runtime: PathBuf, guard: Guard, port: u16) -> Self {
+        Cluster { programs, home, runtime, guard, port, postmaster: None, paused: Vec::new() }
     }
 
     /// The port on 127.0.0.1; the same for the life of the value.
@@ -148,10 +134,7 @@ impl Cluster {
         };
         process::signal(signal, &[pid])?;
         if !process::wait_until(STOP_LIMIT, || !process::alive(pid)) {
-            return Err(ClusterError::Timeout {
-                what: "stop",
-                limit_s: STOP_LIMIT.as_secs(),
-            });
+            return Err(ClusterError::Timeout { what: "stop", limit_s: STOP_LIMIT.as_secs() });
         }
         self.collect().map(drop)
     }
@@ -162,9 +145,7 @@ impl Cluster {
     /// # Errors
     /// [`ClusterError::NotNow`] if no server runs.
     pub fn kill(&mut self) -> Result<(), ClusterError> {
-        let pid = self
-            .postmaster_pid()
-            .ok_or(ClusterError::NotNow("not running"))?;
+        let pid = self.postmaster_pid().ok_or(ClusterError::NotNow("not running"))?;
         // A stopped postmaster forks no more, so that no child is missed.
         process::signal("STOP", &[pid])?;
         let children = process::children(pid)?;
@@ -174,10 +155,7 @@ impl Cluster {
         if !process::wait_until(ORPHAN_LIMIT, gone) {
             process::signal("KILL", &children)?;
             if !process::wait_until(ORPHAN_LIMIT, gone) {
-                return Err(ClusterError::Timeout {
-                    what: "die",
-                    limit_s: 2 * ORPHAN_LIMIT.as_secs(),
-                });
+                return Err(ClusterError::Timeout { what: "die", limit_s: 2 * ORPHAN_LIMIT.as_secs() });
             }
         }
         self.collect().map(drop)
@@ -201,9 +179,7 @@ impl Cluster {
     /// # Errors
     /// [`ClusterError::NotNow`] if no server runs.
     pub fn pause(&mut self) -> Result<(), ClusterError> {
-        let pid = self
-            .postmaster_pid()
-            .ok_or(ClusterError::NotNow("not running"))?;
+        let pid = self.postmaster_pid().ok_or(ClusterError::NotNow("not running"))?;
         if !self.paused.is_empty() {
             return Ok(());
         }
@@ -235,10 +211,7 @@ impl Cluster {
         if process::wait_until(STOP_LIMIT, || self.paused.iter().all(still)) {
             return Ok(());
         }
-        Err(ClusterError::Timeout {
-            what: "pause",
-            limit_s: STOP_LIMIT.as_secs(),
-        })
+        Err(ClusterError::Timeout { what: "pause", limit_s: STOP_LIMIT.as_secs() })
     }
 
     /// Makes the data, with the locale C.UTF-8, or C where the system does not know that: both sort by code point.
@@ -248,10 +221,7 @@ impl Cluster {
         if self.guard.initialise(&format!("--locale=C.UTF-8 {sync}"))? != 0 {
             let status = self.guard.initialise(&format!("--no-locale {sync}"))?;
             if status != 0 {
-                return Err(ClusterError::Initdb {
-                    status,
-                    log: self.home.log_tail(begun, ERROR_LINES),
-                });
+                return Err(ClusterError::Initdb { status, log: self.home.log_tail(begun, ERROR_LINES) });
             }
         }
         self.home.settle()
@@ -264,8 +234,7 @@ impl Cluster {
         for _ in 1..PORT_ATTEMPTS {
             self.port = free_port()?;
             match self.launch() {
-                Err(ClusterError::Start { log, .. })
-                    if log.contains("could not create any TCP/IP sockets") => {}
+                Err(ClusterError::Start { log, .. }) if log.contains("could not create any TCP/IP sockets") => {}
                 done => return done,
             }
         }
@@ -295,13 +264,8 @@ impl Cluster {
     /// The server writes its state on line 8 of its lock file, for `pg_ctl` and for us. The inner error is the reason.
     fn await_ready(&mut self, pid: u32) -> Result<Result<(), String>, ClusterError> {
         let ready = || {
-            self.home
-                .pid_file_line(1)
-                .is_some_and(|line| line == pid.to_string())
-                && self
-                    .home
-                    .pid_file_line(8)
-                    .is_some_and(|state| state == "ready")
+            self.home.pid_file_line(1).is_some_and(|line| line == pid.to_string())
+                && self.home.pid_file_line(8).is_some_and(|state| state == "ready")
         };
         let mut alive = true;
         let decided = process::wait_until(START_LIMIT, || {
@@ -314,10 +278,7 @@ impl Cluster {
         }
         if !decided {
             self.stop(Mode::Immediate)?;
-            return Ok(Err(format!(
-                "it was not ready within {} s",
-                START_LIMIT.as_secs()
-            )));
+            return Ok(Err(format!("it was not ready within {} s", START_LIMIT.as_secs())));
         }
         Ok(Ok(()))
     }
@@ -336,10 +297,7 @@ impl Cluster {
 
 impl std::fmt::Debug for Cluster {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Cluster")
-            .field("data", &self.home.data)
-            .field("port", &self.port)
-            .finish_non_exhaustive()
+        f.debug_struct("Cluster").field("data", &self.home.data).field("port", &self.port).finish_non_exhaustive()
     }
 }
 
@@ -349,10 +307,7 @@ impl Drop for Cluster {
             return;
         }
         // Somebody killed the guard. Its pid may be reused by now, so make sure that it is the server's.
-        if let Some(pid) = self
-            .postmaster
-            .filter(|&pid| process::works_in(pid, &self.home.data))
-        {
+        if let Some(pid) = self.postmaster.filter(|&pid| process::works_in(pid, &self.home.data)) {
             let _ = process::signal("CONT", &self.paused);
             let _ = process::signal("QUIT", &[pid]);
             process::wait_until(STOP_LIMIT, || !process::alive(pid));
@@ -366,9 +321,8 @@ fn free_port() -> Result<u16, ClusterError> {
     for _ in 0..PORT_ATTEMPTS {
         // Every RandomState has keys of its own; std has no other randomness, and this needs no quality.
         let random = RandomState::new().build_hasher().finish();
-        let port = PORTS.start
-            + u16::try_from(random % u64::from(PORTS.end - PORTS.start))
-                .expect("the range is of u16");
+        let port =
+            PORTS.start + u16::try_from(random % u64::from(PORTS.end - PORTS.start)).expect("the range is of u16");
         match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
             Ok(_) => return Ok(port),
             Err(error) => refused = Some(error),
@@ -386,21 +340,10 @@ mod tests {
     fn an_owner_that_dies_right_after_the_order_to_start_leaves_no_server() {
         let dir = tempfile::tempdir().unwrap();
         let home = dir.path().join("home");
-        let mut cluster = Cluster::builder(Programs::find().unwrap())
-            .durable(false)
-            .data_dir(home)
-            .start()
-            .unwrap();
+        let mut cluster = Cluster::builder(Programs::find().unwrap()).durable(false).data_dir(home).start().unwrap();
         cluster.stop(Mode::Fast).unwrap();
         let pid_file = cluster.home.data.join("postmaster.pid");
-        let pid = || {
-            fs::read_to_string(&pid_file)
-                .ok()?
-                .lines()
-                .next()?
-                .parse::<u32>()
-                .ok()
-        };
+        let pid = || fs::read_to_string(&pid_file).ok()?.lines().next()?.parse::<u32>().ok();
         assert_eq!(pid(), None);
         cluster.guard.start_unheard(cluster.port).unwrap();
         assert!(process::wait_until(START_LIMIT, || pid().is_some()));

@@ -95,9 +95,6 @@ impl ClusterError {
 
     /// For `map_err` where there is no path.
     pub(crate) fn os(what: &'static str) -> impl FnOnce(io::Error) -> ClusterError {
-        move |source| ClusterError::Io {
-            what: what.to_owned(),
-            source,
-        }
+        move |source| ClusterError::Io { what: what.to_owned(), source }
     }
 }

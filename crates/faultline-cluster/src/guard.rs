@@ -16,7 +16,8 @@
 //! - **The owner, while the server is paused**: the guard was told first whom to continue.
 //! - **The postmaster, by itself or killed by a drill**: it stays the guard's zombie, so its pid cannot be reused, until the
 //!   owner orders `reap`, which tells the exit status too, or the end comes.
-//! - **The guard**: orders fail with an error. `Drop` then kills the postmaster itself.
+//! - **The guard**: orders fail with an error. `Drop` then stops the server itself, immediately.
+//! - **The owner and its guard**, each by `SIGKILL`: the server stays. The next start on its data is refused and tells its pid.
 //! - **All at once** (the host): the data is as durable as its settings, the next start recovers it.
 //!
 //! The postmaster is the guard's child and no other process stands between them. The pipe's end is closed on exec in all our
@@ -35,11 +36,7 @@ use crate::programs::Programs;
 const SCRIPT: &str = include_str!("guard.sh");
 
 /// Settings that every server runs with; the builder's come later and win.
-const SETTINGS: [&str; 3] = [
-    "listen_addresses=127.0.0.1",
-    "timezone=UTC",
-    "log_timezone=UTC",
-];
+const SETTINGS: [&str; 3] = ["listen_addresses=127.0.0.1", "timezone=UTC", "log_timezone=UTC"];
 
 pub(crate) struct Guard {
     shell: Child,
@@ -58,47 +55,25 @@ impl Guard {
         settings: &[String],
     ) -> Result<Self, ClusterError> {
         let mut command = Command::new("/bin/sh");
-        command
-            .args(["-c", SCRIPT, "faultline-guard"])
-            .arg(runtime)
-            .arg(&home.data)
-            .arg(&home.fresh);
+        command.args(["-c", SCRIPT, "faultline-guard"]).arg(runtime).arg(&home.data).arg(&home.fresh);
         command.arg(programs.program("initdb"));
-        command
-            .arg(programs.program("postgres"))
-            .arg("-D")
-            .arg(&home.data)
-            .arg("-k")
-            .arg(runtime);
-        for setting in SETTINGS
-            .iter()
-            .copied()
-            .chain(settings.iter().map(String::as_str))
-        {
+        command.arg(programs.program("postgres")).arg("-D").arg(&home.data).arg("-k").arg(runtime);
+        for setting in SETTINGS.iter().copied().chain(settings.iter().map(String::as_str)) {
             command.args(["-c", setting]);
         }
-        for (name, _) in
-            std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"PG"))
-        {
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"PG")) {
             command.env_remove(name);
         }
         // On macOS the server refuses to start without a locale; the databases have their own.
         command.env("LC_ALL", "C").current_dir("/").process_group(0);
         let (answers, stdout) = std::io::pipe().map_err(ClusterError::os("make a pipe"))?;
-        command
-            .stdin(Stdio::piped())
-            .stdout(stdout)
-            .stderr(home.open_log()?);
+        command.stdin(Stdio::piped()).stdout(stdout).stderr(home.open_log()?);
         if let Some(account) = account {
             account.apply(&mut command);
         }
         let mut shell = command.spawn().map_err(ClusterError::os("start /bin/sh"))?;
         let orders = shell.stdin.take();
-        Ok(Guard {
-            shell,
-            orders,
-            answers: BufReader::new(answers),
-        })
+        Ok(Guard { shell, orders, answers: BufReader::new(answers) })
     }
 
     /// Runs `initdb` with more options; answers its exit status.
@@ -126,12 +101,8 @@ impl Guard {
     }
 
     fn order(&mut self, order: &str) -> Result<(), ClusterError> {
-        let orders = self
-            .orders
-            .as_mut()
-            .expect("the pipe is closed in drop only");
-        writeln!(orders, "{order}")
-            .map_err(ClusterError::os("give an order to the cluster's guard"))
+        let orders = self.orders.as_mut().expect("the pipe is closed in drop only");
+        writeln!(orders, "{order}").map_err(ClusterError::os("give an order to the cluster's guard"))
     }
 
     fn answer<T: std::str::FromStr>(&mut self) -> Result<T, ClusterError> {
@@ -146,9 +117,7 @@ impl Guard {
     /// Lets the guard stop the server and remove what it has to; false if the guard was killed and did neither.
     pub(crate) fn finish(&mut self) -> bool {
         self.orders = None;
-        self.shell
-            .wait()
-            .is_ok_and(|status| status.code().is_some())
+        self.shell.wait().is_ok_and(|status| status.code().is_some())
     }
 
     /// Orders a start whose answer nobody will ever read, as an owner that is killed at this moment does.

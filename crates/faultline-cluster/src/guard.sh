@@ -10,6 +10,7 @@ remove=$1 data=$2 fresh=$3 initdb=$4
 shift 4
 postmaster='' paused=''
 
+# Words of an argument are options or pids, so that they are not quoted below.
 while read -r order argument; do
     case $order in
     init)
@@ -59,7 +60,7 @@ case $data in
     ;;
 esac
 # Orphans of a killed postmaster may still write for a moment.
-for attempt in 1 2 3 4 5 6 7 8 9 10; do
+for _ in 1 2 3 4 5 6 7 8 9 10; do
     rm -rf -- "$remove" 2>/dev/null && break
     sleep 0.5
 done

@@ -45,22 +45,14 @@ impl Home {
     /// Makes the directory if need be, and locks it.
     pub(crate) fn open(dir: &Path) -> Result<Self, ClusterError> {
         fs::create_dir_all(dir).map_err(ClusterError::io("create", dir))?;
-        let dir = dir
-            .canonicalize()
-            .map_err(ClusterError::io("resolve", dir))?;
+        let dir = dir.canonicalize().map_err(ClusterError::io("resolve", dir))?;
         let lock = lock(&dir)?;
         let place = dir.join("postgres");
         let data = match fs::read_link(&place) {
             Ok(target) => target,
             Err(_) => place,
         };
-        Ok(Home {
-            fresh: fresh_name(&data),
-            data,
-            log: dir.join("postgres.log"),
-            dir,
-            _lock: lock,
-        })
+        Ok(Home { fresh: fresh_name(&data), data, log: dir.join("postgres.log"), dir, _lock: lock })
     }
 
     pub(crate) fn open_log(&self) -> Result<File, ClusterError> {
@@ -70,8 +62,7 @@ impl Home {
             .open(&self.log)
             .map_err(ClusterError::io("open", &self.log))?;
         if self.log_size() > LOG_LIMIT_BYTES {
-            file.set_len(0)
-                .map_err(ClusterError::io("truncate", &self.log))?;
+            file.set_len(0).map_err(ClusterError::io("truncate", &self.log))?;
         }
         Ok(file)
     }
@@ -107,23 +98,11 @@ impl Home {
         {
             self.relocate()?;
         }
-        let parent = self
-            .data
-            .parent()
-            .expect("the data directory is a joined path");
+        let parent = self.data.parent().expect("the data directory is a joined path");
         fs::create_dir_all(parent).map_err(ClusterError::io("create", parent))?;
-        for entry in parent
-            .read_dir()
-            .map_err(ClusterError::io("list", parent))?
-            .flatten()
-        {
-            if entry
-                .file_name()
-                .as_encoded_bytes()
-                .starts_with(b"postgres.new-")
-            {
-                fs::remove_dir_all(entry.path())
-                    .map_err(ClusterError::io("remove", &entry.path()))?;
+        for entry in parent.read_dir().map_err(ClusterError::io("list", parent))?.flatten() {
+            if entry.file_name().as_encoded_bytes().starts_with(b"postgres.new-") {
+                fs::remove_dir_all(entry.path()).map_err(ClusterError::io("remove", &entry.path()))?;
             }
         }
         fs::create_dir(&self.fresh).map_err(ClusterError::io("create", &self.fresh))?;
@@ -138,16 +117,9 @@ impl Home {
     /// Checks that existing data fits the programs, and that no server works on it.
     pub(crate) fn check(&self, programs: &Programs) -> Result<(), ClusterError> {
         let path = self.data.join("PG_VERSION");
-        let data = fs::read_to_string(&path)
-            .map_err(ClusterError::io("read", &path))?
-            .trim()
-            .to_owned();
+        let data = fs::read_to_string(&path).map_err(ClusterError::io("read", &path))?.trim().to_owned();
         if data != programs.major().to_string() {
-            return Err(ClusterError::OtherVersion {
-                dir: self.dir.clone(),
-                data,
-                programs: programs.major(),
-            });
+            return Err(ClusterError::OtherVersion { dir: self.dir.clone(), data, programs: programs.major() });
         }
         self.wait_for_predecessor()
     }
@@ -155,26 +127,18 @@ impl Home {
     /// The line of the server's own lock file, counted from 1.
     pub(crate) fn pid_file_line(&self, line: usize) -> Option<String> {
         let text = fs::read_to_string(self.pid_file()).ok()?;
-        text.lines()
-            .nth(line - 1)
-            .map(|line| line.trim().to_owned())
+        text.lines().nth(line - 1).map(|line| line.trim().to_owned())
     }
 
     /// We hold our lock, so a live server here can only be one that a guard is just stopping, or a stranger's. Its lock file
     /// without a live server is stale; it must go, because its pid may belong to some other process by now, and the server
     /// would refuse to start.
     fn wait_for_predecessor(&self) -> Result<(), ClusterError> {
-        let Some(pid) = self
-            .pid_file_line(1)
-            .and_then(|pid| pid.parse::<u32>().ok())
-        else {
+        let Some(pid) = self.pid_file_line(1).and_then(|pid| pid.parse::<u32>().ok()) else {
             return Ok(());
         };
         if !process::wait_until(PREDECESSOR_LIMIT, || !process::works_in(pid, &self.data)) {
-            return Err(ClusterError::InUse {
-                dir: self.dir.clone(),
-                holder: format!("a postmaster (pid {pid})"),
-            });
+            return Err(ClusterError::InUse { dir: self.dir.clone(), holder: format!("a postmaster (pid {pid})") });
         }
         match fs::remove_file(self.pid_file()) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -191,10 +155,7 @@ impl Home {
     fn relocate(&mut self) -> Result<(), ClusterError> {
         let reachable = Path::new(REACHABLE);
         fs::create_dir_all(reachable).map_err(ClusterError::io("create", reachable))?;
-        let asked = self
-            .dir
-            .file_name()
-            .map_or_else(|| "root".into(), |name| name.to_string_lossy());
+        let asked = self.dir.file_name().map_or_else(|| "root".into(), |name| name.to_string_lossy());
         let made = tempfile::Builder::new()
             .prefix(&format!("{}-", asked.trim_start_matches('.')))
             .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o755))
@@ -230,10 +191,7 @@ fn lock(dir: &Path) -> Result<File, ClusterError> {
             // The holder's pid is a courtesy; without it the refusal is the same.
             let _ = file.read_to_string(&mut holder);
             let holder = format!("another process (pid {})", holder.trim());
-            return Err(ClusterError::InUse {
-                dir: dir.to_owned(),
-                holder,
-            });
+            return Err(ClusterError::InUse { dir: dir.to_owned(), holder });
         }
         Err(TryLockError::Error(error)) => return Err(ClusterError::io("lock", &path)(error)),
     }

@@ -63,11 +63,7 @@ pub(crate) fn alive(pid: u32) -> bool {
 /// The direct children of a process; every process of a Postgres server is a child of its postmaster.
 pub(crate) fn children(parent: u32) -> Result<Vec<u32>, ClusterError> {
     let all = table().map_err(ClusterError::os("read the process table"))?;
-    Ok(all
-        .into_iter()
-        .filter(|p| p.parent == parent && p.alive())
-        .map(|p| p.pid)
-        .collect())
+    Ok(all.into_iter().filter(|p| p.parent == parent && p.alive()).map(|p| p.pid).collect())
 }
 
 /// Whether `pid` is alive and works in the directory `data`, as a postmaster does.
@@ -79,12 +75,8 @@ pub(crate) fn works_in(pid: u32, data: &Path) -> bool {
         // Not readable means that it belongs to somebody else, and so it is not ours.
         return fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd == data);
     }
-    let output = Command::new("ps")
-        .args(["-o", "command=", "-p", &pid.to_string()])
-        .output();
-    output.is_ok_and(|output| {
-        String::from_utf8_lossy(&output.stdout).contains(&*data.to_string_lossy())
-    })
+    let output = Command::new("ps").args(["-o", "command=", "-p", &pid.to_string()]).output();
+    output.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains(&*data.to_string_lossy()))
 }
 
 /// Waits until `done` is true; false when it was not within `limit`.
@@ -110,13 +102,8 @@ fn table() -> io::Result<Vec<Process>> {
         return ps(&["-A"]);
     }
     let processes = fs::read_dir("/proc")?.flatten().map(|entry| entry.path());
-    let numbered = processes.filter(|path| {
-        path.file_name()
-            .is_some_and(|n| n.as_encoded_bytes()[0].is_ascii_digit())
-    });
-    Ok(numbered
-        .filter_map(|path: PathBuf| read_stat(&path.to_string_lossy()))
-        .collect())
+    let numbered = processes.filter(|path| path.file_name().is_some_and(|n| n.as_encoded_bytes()[0].is_ascii_digit()));
+    Ok(numbered.filter_map(|path: PathBuf| read_stat(&path.to_string_lossy())).collect())
 }
 
 /// Reads `pid (name) state parent …`; the name may hold anything, so the last parenthesis counts.
@@ -132,10 +119,7 @@ fn read_stat(dir: &str) -> Option<Process> {
 }
 
 fn ps(which: &[&str]) -> io::Result<Vec<Process>> {
-    let output = Command::new("ps")
-        .args(["-o", "pid=", "-o", "ppid=", "-o", "stat="])
-        .args(which)
-        .output()?;
+    let output = Command::new("ps").args(["-o", "pid=", "-o", "ppid=", "-o", "stat="]).args(which).output()?;
     let text = String::from_utf8_lossy(&output.stdout);
     Ok(text.lines().filter_map(parse_ps).collect())
 }
@@ -155,11 +139,7 @@ mod tests {
 
     #[test]
     fn a_killed_child_is_not_alive_although_nobody_has_collected_it() {
-        let mut child = Command::new("/bin/sh")
-            .args(["-c", "read x"])
-            .stdin(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut child = Command::new("/bin/sh").args(["-c", "read x"]).stdin(Stdio::piped()).spawn().unwrap();
         let us = std::process::id();
         assert!(alive(child.id()));
         assert!(children(us).unwrap().contains(&child.id()));
@@ -172,14 +152,7 @@ mod tests {
 
     #[test]
     fn a_line_of_ps_is_read_without_proc() {
-        assert_eq!(
-            parse_ps("  123     1 Ss+ "),
-            Some(Process {
-                pid: 123,
-                parent: 1,
-                state: 'S'
-            })
-        );
+        assert_eq!(parse_ps("  123     1 Ss+ "), Some(Process { pid: 123, parent: 1, state: 'S' }));
         assert_eq!(parse_ps(""), None);
     }
 }

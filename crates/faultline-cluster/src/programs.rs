@@ -39,11 +39,7 @@ impl Programs {
     /// [`ClusterError::UnusablePrograms`] if `FAULTLINE_PG_BIN` is set to a directory that will not do (nothing else is
     /// tried then), [`ClusterError::NotInstalled`], with what to install, if nothing is found.
     pub fn find() -> Result<Self, ClusterError> {
-        find_in(
-            std::env::var_os(CHOSEN),
-            std::env::var_os("PATH"),
-            Path::new("/"),
-        )
+        find_in(std::env::var_os(CHOSEN), std::env::var_os("PATH"), Path::new("/"))
     }
 
     /// Takes the server programs in `dir`.
@@ -52,10 +48,7 @@ impl Programs {
     /// [`ClusterError::UnusablePrograms`] if `postgres` or `initdb` is missing, too old, or a wrapper script: a script
     /// would stand between the cluster and its postmaster, and signals would hit the wrong process.
     pub fn in_dir(dir: &Path) -> Result<Self, ClusterError> {
-        let unusable = |reason: String| ClusterError::UnusablePrograms {
-            dir: dir.to_owned(),
-            reason,
-        };
+        let unusable = |reason: String| ClusterError::UnusablePrograms { dir: dir.to_owned(), reason };
         let bin = dir.canonicalize().map_err(|e| unusable(e.to_string()))?;
         for name in ["postgres", "initdb"] {
             let program = bin.join(name);
@@ -70,15 +63,10 @@ impl Programs {
         let text = String::from_utf8_lossy(&output.stdout);
         match major_version(&text) {
             Some(major) if major >= OLDEST_MAJOR => Ok(Programs { bin, major }),
-            Some(major) => Err(unusable(format!(
-                "PostgreSQL {major} is too old, {OLDEST_MAJOR} or newer is needed"
-            ))),
+            Some(major) => Err(unusable(format!("PostgreSQL {major} is too old, {OLDEST_MAJOR} or newer is needed"))),
             None => {
                 let said = String::from_utf8_lossy(&output.stderr);
-                Err(unusable(format!(
-                    "postgres --version said {:?}",
-                    format!("{text}{said}").trim()
-                )))
+                Err(unusable(format!("postgres --version said {:?}", format!("{text}{said}").trim())))
             }
         }
     }
@@ -102,11 +90,7 @@ impl Programs {
     }
 }
 
-fn find_in(
-    chosen: Option<OsString>,
-    path: Option<OsString>,
-    root: &Path,
-) -> Result<Programs, ClusterError> {
+fn find_in(chosen: Option<OsString>, path: Option<OsString>, root: &Path) -> Result<Programs, ClusterError> {
     if let Some(dir) = chosen.filter(|dir| !dir.is_empty()) {
         return Programs::in_dir(Path::new(&dir));
     }
@@ -138,10 +122,7 @@ fn installed(root: &Path) -> Vec<PathBuf> {
         };
         for entry in entries.flatten() {
             let name = entry.file_name();
-            let version = name
-                .to_str()
-                .and_then(|name| name.strip_prefix(prefix))
-                .and_then(|v| v.parse::<u32>().ok());
+            let version = name.to_str().and_then(|name| name.strip_prefix(prefix)).and_then(|v| v.parse::<u32>().ok());
             let dir = entry.path().join(rest);
             if let Some(version) = version.filter(|_| dir.join("postgres").exists()) {
                 found.push((version, dir));
@@ -161,9 +142,7 @@ fn is_script(program: &Path) -> std::io::Result<bool> {
 /// Reads `postgres (PostgreSQL) 15.13 (Debian 15.13-0+deb12u1)`, `… 18beta1`, `… 19devel`.
 fn major_version(text: &str) -> Option<u32> {
     let version = text.trim().strip_prefix("postgres (PostgreSQL) ")?;
-    let digits = version
-        .find(|c: char| !c.is_ascii_digit())
-        .map_or(version, |end| &version[..end]);
+    let digits = version.find(|c: char| !c.is_ascii_digit()).map_or(version, |end| &version[..end]);
     digits.parse().ok()
 }
 
@@ -186,16 +165,8 @@ mod tests {
     #[test]
     fn without_programs_the_error_says_what_to_install() {
         let empty = tempfile::tempdir().unwrap();
-        let error = find_in(None, Some(empty.path().into()), empty.path())
-            .unwrap_err()
-            .to_string();
-        for hint in [
-            "apt-get install postgresql",
-            "dnf install",
-            "apk add",
-            "brew install",
-            "FAULTLINE_PG_BIN",
-        ] {
+        let error = find_in(None, Some(empty.path().into()), empty.path()).unwrap_err().to_string();
+        for hint in ["apt-get install postgresql", "dnf install", "apk add", "brew install", "FAULTLINE_PG_BIN"] {
             assert!(error.contains(hint), "{hint} is missing in: {error}");
         }
     }
@@ -203,16 +174,8 @@ mod tests {
     #[test]
     fn a_chosen_directory_that_will_not_do_is_an_error_and_nothing_else_is_tried() {
         let empty = tempfile::tempdir().unwrap();
-        let error = find_in(
-            Some(empty.path().into()),
-            std::env::var_os("PATH"),
-            Path::new("/"),
-        )
-        .unwrap_err();
-        assert!(
-            matches!(error, ClusterError::UnusablePrograms { .. }),
-            "{error}"
-        );
+        let error = find_in(Some(empty.path().into()), std::env::var_os("PATH"), Path::new("/")).unwrap_err();
+        assert!(matches!(error, ClusterError::UnusablePrograms { .. }), "{error}");
     }
 
     #[test]
@@ -228,32 +191,22 @@ mod tests {
     #[test]
     fn the_newest_installed_version_comes_first() {
         let root = tempfile::tempdir().unwrap();
-        for place in [
-            "usr/lib/postgresql/9/bin",
-            "usr/lib/postgresql/15/bin",
-            "usr/pgsql-18/bin",
-            "usr/lib/postgresql/x/bin",
-        ] {
+        for place in
+            ["usr/lib/postgresql/9/bin", "usr/lib/postgresql/15/bin", "usr/pgsql-18/bin", "usr/lib/postgresql/x/bin"]
+        {
             let bin = root.path().join(place);
             std::fs::create_dir_all(&bin).unwrap();
             std::fs::write(bin.join("postgres"), "").unwrap();
         }
         let found: Vec<_> = installed(root.path());
-        let expected = [
-            "usr/pgsql-18/bin",
-            "usr/lib/postgresql/15/bin",
-            "usr/lib/postgresql/9/bin",
-        ]
-        .map(|p| root.path().join(p));
+        let expected =
+            ["usr/pgsql-18/bin", "usr/lib/postgresql/15/bin", "usr/lib/postgresql/9/bin"].map(|p| root.path().join(p));
         assert_eq!(found, expected);
     }
 
     #[test]
     fn versions_are_read_from_releases_betas_and_development_builds() {
-        assert_eq!(
-            major_version("postgres (PostgreSQL) 15.13 (Debian 15.13-0+deb12u1)\n"),
-            Some(15)
-        );
+        assert_eq!(major_version("postgres (PostgreSQL) 15.13 (Debian 15.13-0+deb12u1)\n"), Some(15));
         assert_eq!(major_version("postgres (PostgreSQL) 18beta1\n"), Some(18));
         assert_eq!(major_version("postgres (PostgreSQL) 19devel"), Some(19));
         assert_eq!(major_version("psql (PostgreSQL) 15.13"), None);

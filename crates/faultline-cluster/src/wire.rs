@@ -16,12 +16,7 @@ const MESSAGE_LIMIT_BYTES: usize = 64 << 20;
 const PROTOCOL_3_0: u32 = 196_608;
 
 /// Runs `sql` and renders the rows as `psql -At` does: fields joined by `|`, rows by a newline, null as nothing.
-pub(crate) fn query(
-    port: u16,
-    user: &str,
-    database: &str,
-    sql: &str,
-) -> Result<String, ClusterError> {
+pub(crate) fn query(port: u16, user: &str, database: &str, sql: &str) -> Result<String, ClusterError> {
     let failed = ClusterError::os("talk to the server");
     match exchange(port, user, database, sql) {
         Ok(Ok(text)) => Ok(text),
@@ -33,25 +28,13 @@ pub(crate) fn query(
 /// SQLSTATE and message.
 type Refusal = (String, String);
 
-fn exchange(
-    port: u16,
-    user: &str,
-    database: &str,
-    sql: &str,
-) -> io::Result<Result<String, Refusal>> {
+fn exchange(port: u16, user: &str, database: &str, sql: &str) -> io::Result<Result<String, Refusal>> {
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(ANSWER_LIMIT))?;
 
     let mut startup = PROTOCOL_3_0.to_be_bytes().to_vec();
-    for text in [
-        "user",
-        user,
-        "database",
-        database,
-        "application_name",
-        "faultline-cluster",
-    ] {
+    for text in ["user", user, "database", database, "application_name", "faultline-cluster"] {
         startup.extend_from_slice(&c_string(text)?);
     }
     startup.push(0);
@@ -100,7 +83,13 @@ fn send(stream: &mut TcpStream, kind: Option<u8>, body: &[u8]) -> io::Result<()>
 
 fn receive(answers: &mut impl Read) -> io::Result<(u8, Vec<u8>)> {
     let mut head = [0; 5];
-    answers.read_exact(&mut head)?;
+    answers.read_exact(&mut head).map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+            let limit_s = ANSWER_LIMIT.as_secs();
+            io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {limit_s} s"))
+        }
+        _ => error,
+    })?;
     let length = u32::from_be_bytes([head[1], head[2], head[3], head[4]]) as usize;
     if !(4..=MESSAGE_LIMIT_BYTES).contains(&length) {
         return Err(broken());
@@ -125,21 +114,14 @@ fn row(body: &[u8]) -> Option<String> {
 
 /// One field of an ErrorResponse: a letter, then text that ends with a zero.
 fn field(body: &[u8], letter: u8) -> String {
-    let found = body
-        .split(|&byte| byte == 0)
-        .find_map(|field| field.strip_prefix(&[letter]));
+    let found = body.split(|&byte| byte == 0).find_map(|field| field.strip_prefix(&[letter]));
     String::from_utf8_lossy(found.unwrap_or_default()).into_owned()
 }
 
 fn c_string(text: &str) -> io::Result<Vec<u8>> {
-    std::ffi::CString::new(text)
-        .map(std::ffi::CString::into_bytes_with_nul)
-        .map_err(io::Error::other)
+    std::ffi::CString::new(text).map(std::ffi::CString::into_bytes_with_nul).map_err(io::Error::other)
 }
 
 fn broken() -> io::Error {
-    io::Error::new(
-        io::ErrorKind::InvalidData,
-        "the server's answer is not understood",
-    )
+    io::Error::new(io::ErrorKind::InvalidData, "the server's answer is not understood")
 }

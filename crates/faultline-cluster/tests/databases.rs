@@ -10,23 +10,17 @@ static PREPARED: AtomicU32 = AtomicU32::new(0);
 fn prepare(url: &str) {
     PREPARED.fetch_add(1, Ordering::Relaxed);
     let name = url.rsplit('/').next().unwrap();
-    testing::cluster()
-        .psql(name, "create table job (id int)")
-        .unwrap();
+    testing::cluster().psql(name, "create table job (id int)").unwrap();
 }
 
 fn count(database: &testing::TestDatabase) -> String {
-    testing::cluster()
-        .psql(database.name(), "select count(*) from job")
-        .unwrap()
+    testing::cluster().psql(database.name(), "select count(*) from job").unwrap()
 }
 
 #[test]
 fn databases_from_one_template_do_not_see_each_other_and_go_with_their_value() {
     let (a, b) = (testing::database(prepare), testing::database(prepare));
-    testing::cluster()
-        .psql(a.name(), "insert into job values (1)")
-        .unwrap();
+    testing::cluster().psql(a.name(), "insert into job values (1)").unwrap();
     assert_eq!((count(&a).as_str(), count(&b).as_str()), ("1", "0"));
     assert!(b.url().ends_with(b.name()));
     let name = a.name().to_owned();

@@ -10,8 +10,8 @@ select j.state::text, j.queue, j.kind, j.attempts, j.max_attempts, j.crashes, j.
        (select count(*) from (
             select from faultline.jobs a
              where a.queue = j.queue and a.state = 'queued' and a.next_run_at <= clock_timestamp()
-               and (a.priority, a.next_run_at, a.id) < (j.priority, j.next_run_at, j.id)
-             order by a.priority, a.next_run_at, a.id
+               and (a.priority, a.next_run_at, a.tie) < (j.priority, j.next_run_at, j.tie)
+             order by a.priority, a.next_run_at, a.tie
              limit 10000) as ahead) as ahead
   from faultline.jobs j
   left join faultline.queues q on q.name = j.queue

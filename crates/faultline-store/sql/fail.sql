@@ -3,8 +3,10 @@
 -- otherwise running -> failed with the reason in $7, or cancelled when that was asked for.
 -- The two branches exclude each other on one version of a row. A row that changed under our feet
 -- (a cancel arrived) comes back from neither: finish_outcome.sql tells, and the caller asks again.
--- Plan: primary key look-ups in the order of $2 (sorted by the caller, the lock order); `is true` keeps
--- the queue, which every hot statement names, from drawing in the claim order's index instead.
+-- Plan: primary key look-ups in the order of $2 (sorted, the lock order), then a hash join with the
+-- arguments; nested loops are off in the session that runs this. Naming the ids once more with `any` keeps
+-- the planner from walking the whole table when it believes it to be empty, as a queue often is; `is true`
+-- keeps the queue, which every hot statement names, from drawing in the claim order's index instead.
 with ended_attempt as materialized (
     select *
       from unnest($2::uuid[], $3::uuid[], $4::text[], $5::bigint[], $6::boolean[], $7::text[])
@@ -15,13 +17,13 @@ with ended_attempt as materialized (
            started_at = null, last_error = e.error,
            next_run_at = clock_timestamp() + e.delay_ms * interval '1 millisecond'
       from ended_attempt e
-     where j.id = e.id and (j.queue = $1) is true and j.lease_id = e.lease_id and j.state = 'running'
+     where j.id = any ($2::uuid[]) and j.id = e.id and (j.queue = $1) is true and j.lease_id = e.lease_id and j.state = 'running'
        and not e.fatal and j.attempts < j.max_attempts and j.cancel_requested_at is null
     returning j.id, e.lease_id, e.error, j.next_run_at, j.attempts
 ), gone as (
     delete from faultline.jobs j
      using ended_attempt e
-     where j.id = e.id and (j.queue = $1) is true and j.lease_id = e.lease_id and j.state = 'running'
+     where j.id = any ($2::uuid[]) and j.id = e.id and (j.queue = $1) is true and j.lease_id = e.lease_id and j.state = 'running'
        and (e.fatal or j.attempts >= j.max_attempts or j.cancel_requested_at is not null)
     returning j.*, e.error, e.fatal, e.reason as why
 ), ended as (
@@ -44,7 +46,8 @@ with ended_attempt as materialized (
         job_id, ended_at, started_at, next_run_at, lease_id, lease_owner, attempt, charged, outcome, error)
     select b.id, clock_timestamp(), o.started_at, b.next_run_at, b.lease_id, o.lease_owner,
            b.attempts, true, 'failed', b.error
-      from back b join faultline.jobs o on o.id = b.id and (o.queue = $1) is true
+      from back b
+      join faultline.jobs o on o.id = b.id and o.id = any ($2::uuid[]) and (o.queue = $1) is true
 )
 select id, lease_id, 'queued' as state from back
 union all

@@ -19,7 +19,7 @@ select q.name, p.paused_at, p.paused_reason,
         select j.state, j.next_run_at, j.priority
           from faultline.jobs j
          where j.queue = q.name and j.priority = v.priority
-         order by j.next_run_at, j.id
+         order by j.next_run_at, j.tie
          limit $2
      ) j
   ) c on true

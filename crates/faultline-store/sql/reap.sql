@@ -25,7 +25,7 @@ with absent as materialized (
          where j.queue = $1
            and j.priority = p.priority
            and j.next_run_at <= (select clock_timestamp())
-         order by j.next_run_at, j.id
+         order by j.next_run_at, j.tie
          limit $3
      ) c
      where c.state = 'running'

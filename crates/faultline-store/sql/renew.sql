@@ -2,12 +2,15 @@
 -- never shortens a lease, and one that has expired but was not reaped is renewed: the row and its
 -- lease id decide, not the time.
 -- A row that does not come back is a lost lease. `cancel` asks the handler to stop.
--- Plan: primary key look-ups in the order of $2 (sorted by the caller, the lock order); `is true` keeps
--- the queue, which every hot statement names, from drawing in the claim order's index instead; heap-only.
+-- Plan: primary key look-ups in the order of $2 (sorted, the lock order), then a hash join with the
+-- arguments; nested loops are off in the session that runs this. Naming the ids once more with `any` keeps
+-- the planner from walking the whole table when it believes it to be empty, as a queue often is; `is true`
+-- keeps the queue, which every hot statement names, from drawing in the claim order's index instead; heap-only.
 update faultline.jobs j
    set lease_expires_at = greatest(j.lease_expires_at, clock_timestamp() + $4::bigint * interval '1 millisecond')
   from unnest($2::uuid[], $3::uuid[]) as held(id, lease_id)
- where j.id = held.id
+ where j.id = any ($2::uuid[])
+   and j.id = held.id
    and (j.queue = $1) is true
    and j.lease_id = held.lease_id
    and j.state = 'running'

@@ -27,7 +27,7 @@ select q.name,
          where j.queue = q.name
            and j.priority = p.priority
            and j.next_run_at <= (select clock_timestamp())
-         order by j.next_run_at, j.id
+         order by j.next_run_at, j.tie
          limit $2
      ) j
   ) c on true

@@ -24,12 +24,35 @@ const TCP_USER_TIMEOUT: Duration = Duration::from_secs(15);
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(10);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(3);
 
-/// What every session of the engine runs under: time limits, so that a stopped process can't hold a row for ever, and plans
-/// that don't depend on statistics: each hot statement has one right plan, by index or TID, in the order of its input.
+/// What every session of the engine runs under: time limits, so that a stopped process can't hold a row for ever.
 const SESSION_OPTIONS: &str = "-c statement_timeout=30s -c lock_timeout=10s \
-    -c idle_in_transaction_session_timeout=30s -c jit=off -c plan_cache_mode=force_generic_plan \
-    -c enable_seqscan=off -c enable_bitmapscan=off -c enable_hashjoin=off -c enable_mergejoin=off \
-    -c faultline.direct=on";
+    -c idle_in_transaction_session_timeout=30s -c jit=off -c enable_seqscan=off -c faultline.direct=on";
+
+/// Which plans a session is held to, so that they don't depend on statistics: those of a queue are often those of an empty
+/// table. Each hot statement has one right plan; docs/decisions/0001-storage.md has the measurements.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Plans {
+    /// Whatever the planner prefers, but no scans of whole tables where an index will do.
+    Free,
+    /// Nested loops over index scans that a limit ends: claim, watch, reap.
+    InOrder,
+    /// Look-ups of many ids, hashed with the arguments: complete, fail, put back, renew.
+    ById,
+}
+
+impl Plans {
+    fn options(self) -> &'static str {
+        match self {
+            Self::Free => "",
+            Self::InOrder => {
+                "-c plan_cache_mode=force_generic_plan -c enable_bitmapscan=off -c enable_hashjoin=off -c enable_mergejoin=off"
+            }
+            Self::ById => {
+                "-c plan_cache_mode=force_generic_plan -c enable_bitmapscan=off -c enable_nestloop=off -c enable_mergejoin=off"
+            }
+        }
+    }
+}
 
 /// A parsed database URL, ready to connect.
 #[derive(Clone)]
@@ -86,12 +109,13 @@ impl Connector {
     pub(crate) async fn open(
         &self,
         name: &str,
+        plans: Plans,
         notifications: Option<mpsc::UnboundedSender<String>>,
     ) -> std::result::Result<Opened, tokio_postgres::Error> {
         let mut config = self.config.clone();
         config.application_name(name);
         let users_options = self.config.get_options().unwrap_or_default();
-        config.options(format!("{SESSION_OPTIONS} {users_options}"));
+        config.options(format!("{SESSION_OPTIONS} {} {users_options}", plans.options()));
         match self.open_with(&config, notifications.clone()).await {
             // 08P01 is a pooler's refusal of a start-up parameter that it does not know.
             Err(error) if error.code().is_some_and(|c| c.code() == "08P01") => {

@@ -1,6 +1,6 @@
 //! A database as the rest of the code sees it: a pool of sessions for short calls, and dedicated sessions for loops.
 
-use crate::connect::Connector;
+use crate::connect::{Connector, Plans};
 use crate::error::{Error, Result};
 use deadpool_postgres::{ClientWrapper, Object, Pool};
 use std::future::Future;
@@ -114,8 +114,8 @@ impl Database {
     ///
     /// # Errors
     /// [`Error::Unreachable`].
-    pub async fn session(&self, purpose: &str) -> Result<Session> {
-        self.listening_session(purpose, None).await
+    pub async fn session(&self, purpose: &str, plans: Plans) -> Result<Session> {
+        self.listening_session(purpose, plans, None).await
     }
 
     /// The same, with the payloads of notifications sent to `notifications`.
@@ -125,10 +125,12 @@ impl Database {
     pub async fn listening_session(
         &self,
         purpose: &str,
+        plans: Plans,
         notifications: Option<mpsc::UnboundedSender<String>>,
     ) -> Result<Session> {
         let name = format!("{} {purpose}", self.name);
-        let opened = self.connector.open(&name, notifications).await.map_err(|e| Error::from(e).before_sending())?;
+        let opened =
+            self.connector.open(&name, plans, notifications).await.map_err(|e| Error::from(e).before_sending())?;
         Ok(Session { client: ClientWrapper::new(opened.client, opened.driver), direct: opened.direct })
     }
 }
@@ -178,7 +180,7 @@ impl deadpool_postgres::Connect for PoolConnect {
         >,
     > {
         Box::pin(async move {
-            let opened = self.connector.open(&self.name, None).await?;
+            let opened = self.connector.open(&self.name, Plans::Free, None).await?;
             Ok((opened.client, opened.driver))
         })
     }

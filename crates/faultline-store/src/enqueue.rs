@@ -18,6 +18,97 @@ const INSERT_AGAIN: &str = include_str!("../sql/insert_again.sql");
 const ENQUEUED_BEFORE: &str = include_str!("../sql/enqueued_before.sql");
 const NOTIFY: &str = include_str!("../sql/notify.sql");
 
+/// [`enqueue_in`] for one job through another driver: the values of [`OneJob`] are its parameters, in order.
+pub const ENQUEUE_ONE: &str = include_str!("../sql/enqueue_one.sql");
+
+/// A job as the parameters of [`ENQUEUE_ONE`], in order.
+#[derive(Debug, Clone)]
+pub struct OneJob {
+    /// `$1`, as text.
+    pub id: String,
+    /// `$2`
+    pub queue: String,
+    /// `$3`
+    pub kind: String,
+    /// `$4`, JSON as text.
+    pub payload: String,
+    /// `$5`, JSON as text.
+    pub headers: Option<String>,
+    /// `$6`
+    pub key: Option<String>,
+    /// `$7`, ms.
+    pub key_ttl_ms: i64,
+    /// `$8`
+    pub priority: i16,
+    /// `$9`, ms.
+    pub delay_ms: i64,
+    /// `$10`, RFC 3339 as text.
+    pub run_at: Option<String>,
+    /// `$11`
+    pub max_attempts: i32,
+    /// `$12`, ms.
+    pub timeout_ms: i32,
+    /// `$13`, ms.
+    pub backoff_base_ms: i32,
+    /// `$14`, ms.
+    pub backoff_cap_ms: i32,
+}
+
+impl OneJob {
+    /// Checks the job and takes it apart.
+    ///
+    /// # Errors
+    /// The first value that is out of bounds.
+    pub fn of(job: &NewJob) -> std::result::Result<Self, Invalid> {
+        job.check()?;
+        Ok(Self {
+            id: job.id.to_string(),
+            queue: job.queue.clone(),
+            kind: job.kind.clone(),
+            payload: job.payload.get().to_owned(),
+            headers: job.headers.as_ref().map(|headers| headers.get().to_owned()),
+            key: job.key.clone(),
+            key_ttl_ms: millis(job.key_ttl),
+            priority: job.priority,
+            delay_ms: delay_ms(job),
+            run_at: run_at(job).map(|at| at.to_string()),
+            max_attempts: job.max_attempts,
+            timeout_ms: timeout_ms(job),
+            backoff_base_ms: job.backoff.base_ms,
+            backoff_cap_ms: job.backoff.cap_ms,
+        })
+    }
+}
+
+/// The answer to [`ENQUEUE_ONE`] from its columns `id`, `created` and `conflict`.
+///
+/// # Errors
+/// [`Invalid`] for an id that is no UUID, which the statement never answers.
+pub fn answer_of_one(id: &str, created: bool, conflict: bool) -> std::result::Result<Enqueued, Invalid> {
+    let id: JobId = id.parse().map_err(|_| Invalid::new("id", "is not a UUID"))?;
+    Ok(answer(id, created, conflict))
+}
+
+fn answer(id: JobId, created: bool, conflict: bool) -> Enqueued {
+    match (created, conflict) {
+        (true, _) => Enqueued::Created(id),
+        (false, true) => Enqueued::Conflict(id),
+        (false, false) => Enqueued::Duplicate(id),
+    }
+}
+
+fn delay_ms(job: &NewJob) -> i64 {
+    if let Start::After(delay) = job.start { millis(delay) } else { 0 }
+}
+
+fn run_at(job: &NewJob) -> Option<Timestamp> {
+    if let Start::At(at) = job.start { Some(at) } else { None }
+}
+
+fn timeout_ms(job: &NewJob) -> i32 {
+    i32::try_from(millis(job.timeout)).unwrap_or(limits::MAX_TIMEOUT_MS)
+}
+
 /// The channel of the hints that a queue has work; the payload is the queue's name.
 pub const CHANNEL: &str = "faultline";
 
@@ -137,14 +228,7 @@ fn answers(jobs: &[NewJob], rows: &[Row]) -> Result<Vec<Enqueued>> {
 
 fn answers_of(rows: &[Row]) -> Result<Vec<Enqueued>> {
     rows.iter()
-        .map(|row| {
-            let id = JobId(row.try_get("id")?);
-            Ok(match (row.try_get("created")?, row.try_get("conflict")?) {
-                (true, _) => Enqueued::Created(id),
-                (false, true) => Enqueued::Conflict(id),
-                (false, false) => Enqueued::Duplicate(id),
-            })
-        })
+        .map(|row| Ok(answer(JobId(row.try_get("id")?), row.try_get("created")?, row.try_get("conflict")?)))
         .collect()
 }
 
@@ -196,10 +280,10 @@ impl<'a> Columns<'a> {
             columns.keys.push(job.key.as_deref());
             columns.key_ttls_ms.push(millis(job.key_ttl));
             columns.priorities.push(job.priority);
-            columns.delays_ms.push(if let Start::After(delay) = job.start { millis(delay) } else { 0 });
-            columns.run_ats.push(if let Start::At(at) = job.start { Some(at) } else { None });
+            columns.delays_ms.push(delay_ms(job));
+            columns.run_ats.push(run_at(job));
             columns.max_attempts.push(job.max_attempts);
-            columns.timeouts_ms.push(i32::try_from(millis(job.timeout)).unwrap_or(limits::MAX_TIMEOUT_MS));
+            columns.timeouts_ms.push(timeout_ms(job));
             columns.backoff_bases_ms.push(job.backoff.base_ms);
             columns.backoff_caps_ms.push(job.backoff.cap_ms);
         }

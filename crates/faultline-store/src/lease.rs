@@ -45,6 +45,7 @@ pub struct ClaimedJob {
     /// The handler's input.
     pub payload: Box<RawValue>,
     priority: i16,
+    tie: i32,
 }
 
 /// Where the scan of each priority of one queue starts: right behind the last position that this process claimed.
@@ -54,26 +55,26 @@ pub struct ClaimedJob {
 pub struct Floors {
     priorities: Vec<i16>,
     times: Vec<Timestamp>,
-    ids: Vec<Uuid>,
+    ties: Vec<i32>,
 }
 
 impl Floors {
     /// Before everything.
     pub fn head() -> Self {
         let long_ago = Timestamp::from_second(0).expect("1970 is in range");
-        Self { priorities: vec![1, 2, 3, 4], times: vec![long_ago; 4], ids: vec![Uuid::nil(); 4] }
+        Self { priorities: vec![1, 2, 3, 4], times: vec![long_ago; 4], ties: vec![0; 4] }
     }
 
     /// Moves behind what was claimed. After a claim from the head that filled its batch the floors go back to the last
     /// position claimed, since more may wait between it and the old floor.
     pub fn after(&mut self, claimed: &[ClaimedJob], may_go_back: bool) {
         for (at, priority) in self.priorities.iter().enumerate() {
-            let last = claimed.iter().filter(|job| job.priority == *priority).map(|job| (job.due_at, job.id.0)).max();
-            if let Some((time, id)) = last
-                && (may_go_back || (time, id) > (self.times[at], self.ids[at]))
+            let last = claimed.iter().filter(|job| job.priority == *priority).map(|job| (job.due_at, job.tie)).max();
+            if let Some((time, tie)) = last
+                && (may_go_back || (time, tie) > (self.times[at], self.ties[at]))
             {
                 self.times[at] = time;
-                self.ids[at] = id;
+                self.ties[at] = tie;
             }
         }
     }
@@ -98,7 +99,7 @@ pub async fn claim(
     let rows = query(
         client,
         CLAIM,
-        &[&queue, &lease_id.0, &owner.0, &ttl_ms, &limit, &floors.priorities, &floors.times, &floors.ids],
+        &[&queue, &lease_id.0, &owner.0, &ttl_ms, &limit, &floors.priorities, &floors.times, &floors.ties],
     )
     .await?;
     in_order(lease_id, &rows)
@@ -117,14 +118,14 @@ pub async fn recover_claim(
     look_at: i64,
 ) -> Result<Vec<ClaimedJob>> {
     let rows =
-        query(client, RECOVER_CLAIM, &[&queue, &lease_id.0, &floors.priorities, &floors.times, &floors.ids, &look_at])
+        query(client, RECOVER_CLAIM, &[&queue, &lease_id.0, &floors.priorities, &floors.times, &floors.ties, &look_at])
             .await?;
     in_order(lease_id, &rows)
 }
 
 fn in_order(lease_id: LeaseId, rows: &[Row]) -> Result<Vec<ClaimedJob>> {
     let mut claimed = rows.iter().map(|row| claimed_job(lease_id, row)).collect::<Result<Vec<_>>>()?;
-    claimed.sort_unstable_by_key(|job| (job.priority, job.due_at, job.id));
+    claimed.sort_unstable_by_key(|job| (job.priority, job.due_at, job.tie));
     Ok(claimed)
 }
 
@@ -145,6 +146,7 @@ fn claimed_job(lease_id: LeaseId, row: &Row) -> Result<ClaimedJob> {
         headers: row.try_get::<_, Option<Json<Box<RawValue>>>>("headers")?.map(|json| json.0),
         payload: row.try_get::<_, Json<Box<RawValue>>>("payload")?.0,
         priority: row.try_get("priority")?,
+        tie: row.try_get("tie")?,
     })
 }
 

@@ -30,6 +30,7 @@ mod statement;
 mod tls;
 pub mod tokens;
 
+pub use connect::Plans;
 pub use database::{DEFAULT_POOL_SIZE, Database, Session};
 pub use deadpool_postgres::ClientWrapper;
 pub use error::{Error, KEY_CONFLICT, LEASE_LOST, Result};

@@ -5,7 +5,7 @@ use crate::error::Error;
 use faultline_core::{JobId, NewJob};
 use faultline_store::enqueue::{Enqueued, enqueue, enqueue_again};
 use faultline_store::operate::{self, Cancel, Retry};
-use faultline_store::read::{self, Explanation, Filter, Job as JobRecord};
+use faultline_store::read::{self, Attempt, Explanation, Filter, Job as JobRecord};
 use faultline_store::{DEFAULT_POOL_SIZE, Database, Notifier, migrate};
 use serde::Serialize;
 use std::sync::{Arc, OnceLock};
@@ -63,6 +63,17 @@ impl Client {
     /// [`Error::Store`], whose text says what to do.
     pub async fn check_schema(&self) -> Result<i32, Error> {
         Ok(self.inner.database.run(async |client| migrate::check(client).await).await?)
+    }
+
+    /// Applies the migrations that the database lacks; answers how many. Safe to call from many processes at once. The
+    /// program's `faultline migrate` does the same.
+    ///
+    /// # Errors
+    /// [`Error::Store`], for a role that may not create the schema as well.
+    pub async fn migrate(&self) -> Result<usize, Error> {
+        const LIMIT: Duration = Duration::from_secs(600);
+        let applied = self.inner.database.run_within(LIMIT, async |client| migrate::migrate(client).await).await?;
+        Ok(applied.len())
     }
 
     /// A job on its way: set its options, then `.await` it, or put it into a transaction with [`Enqueue::within`].
@@ -154,6 +165,14 @@ impl Client {
     /// [`Error::Store`].
     pub async fn list(&self, filter: &Filter, limit: usize) -> Result<Vec<JobRecord>, Error> {
         Ok(self.inner.database.run(async |client| read::list(client, filter, limit).await).await?)
+    }
+
+    /// The attempts of a job that did not end it, in order: with the job itself its whole timeline.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn attempts(&self, id: JobId) -> Result<Vec<Attempt>, Error> {
+        Ok(self.inner.database.run(async |client| read::attempts(client, id).await).await?)
     }
 
     /// Why a waiting job is not running, or who runs it, in words.

@@ -29,9 +29,19 @@ pub enum Error {
     /// The lease of the job is no longer held: roll the transaction back.
     #[error("the lease is no longer held")]
     LeaseLost,
+    /// The caller's own driver failed: roll its transaction back.
+    #[error("the transaction's driver failed")]
+    Driver(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The database could not be reached, or refused.
     #[error(transparent)]
     Store(faultline_store::Error),
+}
+
+#[cfg(any(feature = "sqlx", feature = "diesel"))]
+impl Error {
+    pub(crate) fn driver(error: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self::Driver(Box::new(error))
+    }
 }
 
 impl From<faultline_store::Error> for Error {

@@ -41,6 +41,8 @@
 //! - [`Worker`] runs handlers; [`Run`] is what a handler knows of its attempt, [`Failure`] how it may end badly
 //! - [`Reaper`] recovers jobs of dead workers; every worker has one, a server may have one for all queues
 
+#[cfg(any(feature = "sqlx", feature = "diesel"))]
+mod adapters;
 mod client;
 mod enqueue;
 mod error;
@@ -62,4 +64,6 @@ pub use faultline_store::read::{Attempt, Explanation, Filter, Job as JobRecord};
 pub use reaper::Reaper;
 pub use run::Run;
 pub use signal::shutdown_signal;
+/// The driver under the library, so that its transactions can be used in the version that fits.
+pub use tokio_postgres;
 pub use worker::{DEFAULT_GRACE, DEFAULT_LEASE_TTL, DEFAULT_SLOTS, Summary, Worker};

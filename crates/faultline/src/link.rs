@@ -1,6 +1,6 @@
 //! A dedicated session that comes back: opened when it is first needed, and again after it failed.
 
-use faultline_store::{Database, Error, Result, Session};
+use faultline_store::{Database, Error, Plans, Result, Session};
 use rand::RngExt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,13 +14,14 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(35);
 pub(crate) struct Link {
     database: Database,
     purpose: &'static str,
+    plans: Plans,
     /// Set by the first call and after a failure; cleared by the call that saw the failure.
     session: Mutex<Option<Arc<Session>>>,
 }
 
 impl Link {
-    pub(crate) fn new(database: Database, purpose: &'static str) -> Self {
-        Self { database, purpose, session: Mutex::new(None) }
+    pub(crate) fn new(database: Database, purpose: &'static str, plans: Plans) -> Self {
+        Self { database, purpose, plans, session: Mutex::new(None) }
     }
 
     /// Runs a call on the session. One that fails on its connection, or takes too long, ends the session.
@@ -44,7 +45,7 @@ impl Link {
         if let Some(session) = current.as_ref().filter(|session| !session.is_closed()) {
             return Ok(session.clone());
         }
-        let session = Arc::new(self.database.session(self.purpose).await?);
+        let session = Arc::new(self.database.session(self.purpose, self.plans).await?);
         *current = Some(session.clone());
         Ok(session)
     }

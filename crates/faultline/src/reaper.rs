@@ -15,7 +15,7 @@ use crate::link::{Link, Pause};
 use crate::worker::DEFAULT_LEASE_TTL;
 use faultline_core::WorkerId;
 use faultline_store::reap::{REAP_LIMIT, Watch, bury, queue_names, reap, watch};
-use faultline_store::{Result, maintain};
+use faultline_store::{Plans, Result, maintain};
 use rand::RngExt;
 use std::collections::HashMap;
 use std::time::Duration;
@@ -69,7 +69,7 @@ impl Reaper {
     fn new(client: &Client, queues: Queues) -> Self {
         let now = Instant::now();
         Self {
-            link: Link::new(client.database().clone(), "reaper"),
+            link: Link::new(client.database().clone(), "reaper", Plans::InOrder),
             queues,
             lease_ttl: DEFAULT_LEASE_TTL,
             contact_since: None,

@@ -126,11 +126,7 @@ impl Run {
         transaction: &mut tokio_postgres::Transaction<'_>,
         result: &impl Serialize,
     ) -> Result<(), Error> {
-        let text = serde_json::to_string(result).map_err(Error::Payload)?;
-        let result = (text != "null").then(|| json::storable_result(&text));
-        // From here on a renewal that misses the row says nothing: the transaction may have committed.
-        self.inner.registry.finishing(self.id(), self.lease_id());
-        self.inner.completed_in.store(true, Ordering::Release);
+        let result = self.begin_complete_in(result)?;
         transaction
             .query_typed(
                 "select faultline.complete_in_tx($1, $2, $3)",
@@ -142,5 +138,14 @@ impl Run {
             )
             .await?;
         Ok(())
+    }
+
+    /// What every driver's `complete_in` begins with; answers the result as it is stored.
+    pub(crate) fn begin_complete_in(&self, result: &impl Serialize) -> Result<Option<Box<RawValue>>, Error> {
+        let text = serde_json::to_string(result).map_err(Error::Payload)?;
+        // From here on a renewal that misses the row says nothing: the transaction may have committed.
+        self.inner.registry.finishing(self.id(), self.lease_id());
+        self.inner.completed_in.store(true, Ordering::Release);
+        Ok((text != "null").then(|| json::storable_result(&text)))
     }
 }

