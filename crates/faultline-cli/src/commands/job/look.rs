@@ -8,7 +8,7 @@ use crate::output::{self, Format, Table, facts, or_dash, time};
 use clap::Args;
 use faultline_core::durations::format_ms;
 use faultline_core::{JobId, State};
-use faultline_store::read::{self, Filter, Job};
+use faultline_store::read::{self, Filter, Job, StateFilter};
 use serde::Serialize;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -27,9 +27,10 @@ pub(crate) struct Filters {
     /// Those of one kind
     #[arg(long)]
     kind: Option<String>,
-    /// Those in one of these states: queued, running, succeeded, failed, cancelled
+    /// Those in one of these states: queued, running, succeeded, failed, cancelled, or of the queued ones scheduled (due
+    /// later) and retrying (after an attempt)
     #[arg(long, value_delimiter = ',')]
-    state: Vec<State>,
+    state: Vec<StateFilter>,
     /// Those of one key
     #[arg(long)]
     key: Option<String>,
