@@ -4,6 +4,7 @@ use crate::commands::{database, dev, health, job, queue, serve, token, work, wor
 use crate::exit::Done;
 use crate::output::Format;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use faultline_core::JobId;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -17,7 +18,7 @@ Exit codes: 0 well, 1 it failed (one line on standard error says what to do), 2 
 
 /// Jobs on Postgres that survive crashes: enqueue over HTTP, Rust or SQL, and work in any language.
 #[derive(Parser)]
-#[command(name = "faultline", version, max_term_width = 100, after_help = EXAMPLES, propagate_version = true)]
+#[command(name = "faultline", version, max_term_width = 100, after_help = EXAMPLES)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -65,9 +66,7 @@ pub(crate) struct Global {
 /// How log lines look.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LogFormat {
-    /// For people
     Text,
-    /// One JSON object a line
     Json,
 }
 
@@ -117,6 +116,11 @@ impl Command {
             Self::Health(options) => health::run(options).await,
         }
     }
+}
+
+/// Reads a job's id for clap.
+pub(crate) fn job_id(text: &str) -> Result<JobId, String> {
+    text.parse().map_err(|_| "expected the id of a job, such as 01976a3e-52b1-7c40-9d0e-8d2f6f0c9a11".to_owned())
 }
 
 /// Reads a duration such as `5s` for clap.

@@ -5,14 +5,11 @@ use jiff::Timestamp;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use std::io::Write;
 
-/// How to print answers.
+/// How to print answers: aligned columns for people, one JSON document, or one JSON document a line.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
-    /// Aligned columns, for people
     Table,
-    /// One JSON document
     Json,
-    /// One JSON document a line
     Jsonl,
 }
 

@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 const EXAMPLES: &str = "\
-Applies the migrations that are missing, each in one transaction, and prints them. Safe to run twice, and from many
-processes at once: they take turns.
+Applies the migrations that are missing, each in one transaction, and prints them. Safe to run
+twice, and from many processes at once: they take turns.
 
 Examples:
   faultline migrate --database-url postgres://app@localhost/app

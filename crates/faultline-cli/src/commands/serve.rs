@@ -30,8 +30,8 @@ const ASK_EVERY: Duration = Duration::from_secs(1);
 const SESSIONS: usize = 2;
 
 const EXAMPLES: &str = "\
-The server starts, and goes on, while the database is away or not migrated: it then answers 503 with the reason.
-Once there are tokens (`faultline token create`), requests need one.
+The server starts, and goes on, while the database is away or not migrated: it then answers 503
+with the reason. Once there are tokens (`faultline token create`), requests need one.
 
 Examples:
   faultline serve

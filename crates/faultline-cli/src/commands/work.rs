@@ -26,23 +26,25 @@ const CONCURRENCY: usize = 10;
 const ORPHAN_LIMIT: Duration = Duration::from_secs(5);
 
 const EXAMPLES: &str = "\
---exec starts the command once for each attempt: a direct child, without a shell. The payload is its standard input, as
-JSON. FAULTLINE_JOB_ID, FAULTLINE_KIND, FAULTLINE_QUEUE, FAULTLINE_ATTEMPT, FAULTLINE_MAX_ATTEMPTS, FAULTLINE_KEY,
-FAULTLINE_LEASE_ID, FAULTLINE_WORKER_ID and TRACEPARENT are in its environment. It must be the last flag: all that follows
-is the command. A single string is split into words as a shell does, without expanding anything; what needs a
-shell says so: --exec sh -c '…'.
-  exit code 0    succeeded; standard output is the result: JSON, or text, 1 MiB at most
-  exit code 75   try again later: counts as an attempt; a standard output such as 30s is the delay, else the job's back-off
-  any other      a failed attempt, with the last 8 KiB of standard error as its error
-When the attempt is over from outside (time-out, cancel, lost lease, end of the grace) its process group gets SIGTERM, and
-SIGKILL after 5 s.
+--exec starts the command once for each attempt: a direct child, without a shell. The payload is its
+standard input, as JSON. In its environment are FAULTLINE_JOB_ID, FAULTLINE_KIND, FAULTLINE_QUEUE,
+FAULTLINE_ATTEMPT, FAULTLINE_MAX_ATTEMPTS, FAULTLINE_KEY, FAULTLINE_LEASE_ID, FAULTLINE_WORKER_ID
+and TRACEPARENT. It must be the last flag: all that follows is the command. A single string is
+split into words as a shell does, without expanding anything; what needs a shell says so:
+--exec sh -c '…'.
+  exit code 0   succeeded; standard output is the result: JSON, or text, 1 MiB at most
+  exit code 75  try again later: counts as an attempt; standard output such as 30s is the delay
+  any other     a failed attempt, with the last 8 KiB of standard error as its error
+When the attempt is over from outside (time-out, cancel, lost lease, end of the grace), its process
+group gets SIGTERM, and SIGKILL after 5 s.
 
---http posts the payload, with the same facts in headers (Faultline-Job-Id …), signed after Standard Webhooks 1.0 with the
-secret in FAULTLINE_WEBHOOK_SECRET (whsec_…; several, separated by spaces, while you change it).
-  2xx                           succeeded; the body is the result
-  429, 503 with Retry-After     a failed attempt; the next one after that delay
-  410                           failed for good
-  any other                     a failed attempt
+--http posts the payload, with the same facts in headers (Faultline-Job-Id …), signed after Standard
+Webhooks 1.0 with the secret in FAULTLINE_WEBHOOK_SECRET (whsec_…; several, separated by spaces,
+while you change it).
+  2xx                        succeeded; the body is the result
+  429, 503 with Retry-After  a failed attempt; the next one after that delay
+  410                        failed for good
+  any other                  a failed attempt
 
 Examples:
   faultline work --queue mail --exec ./send-mail.sh

@@ -26,7 +26,8 @@ use std::process::ExitCode;
 use tokio_util::sync::CancellationToken;
 
 const EXAMPLES: &str = "\
-Needs the PostgreSQL server programs (15 or newer), no running server, no configuration. Data stays in the data directory.
+Needs the PostgreSQL server programs (15 or newer), no running server, no configuration. Data stays
+in the data directory. The worker runs demo.echo, demo.sleep, demo.fail and demo.crash.
 
 Examples:
   faultline dev

@@ -2,6 +2,7 @@
 
 use super::unknown;
 use super::watch::{self, Event};
+use crate::cli;
 use crate::connection::Connection;
 use crate::exit::Done;
 use crate::output::{self, Format, Table, facts, or_dash, time};
@@ -38,7 +39,7 @@ pub(crate) struct Filters {
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1000))]
     limit: u16,
     /// Continue behind this job, the last of the page before
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", value_parser = cli::job_id)]
     cursor: Option<JobId>,
 }
 

@@ -21,6 +21,7 @@ pub(crate) enum Verb {
     /// Show a job
     Get {
         /// The job
+        #[arg(value_parser = cli::job_id)]
         id: JobId,
         /// Wait at most this long for its end
         #[arg(long, value_name = "DURATION", value_parser = cli::duration)]
@@ -31,21 +32,25 @@ pub(crate) enum Verb {
     /// Print what happens to a job until its end; exit code 1 unless it succeeds
     Watch {
         /// The job
+        #[arg(value_parser = cli::job_id)]
         id: JobId,
     },
     /// Cancel a job: a waiting one ends at once, a running one is asked to stop
     Cancel {
         /// The job
+        #[arg(value_parser = cli::job_id)]
         id: JobId,
     },
     /// Retry a job: a waiting one runs now, an ended one gets a successor
     Retry {
         /// The job
+        #[arg(value_parser = cli::job_id)]
         id: JobId,
     },
     /// Say why a job is not running, or what became of it
     Explain {
         /// The job
+        #[arg(value_parser = cli::job_id)]
         id: JobId,
     },
 }
