@@ -5,6 +5,7 @@ use crate::finish::state;
 use crate::statement::query;
 use deadpool_postgres::ClientWrapper;
 use faultline_core::{JobId, State, WorkerId};
+use std::time::Duration;
 use uuid::Uuid;
 
 const WATCH: &str = include_str!("../sql/watch.sql");
@@ -21,6 +22,8 @@ pub const REAP_LIMIT: usize = 500;
 pub struct Watch {
     /// Queues with a job that is due.
     pub due: Vec<String>,
+    /// Queues whose next waiting job becomes due, and in how long.
+    pub next_due: Vec<(String, Duration)>,
     /// Queues with an expired lease.
     pub expired: Vec<String>,
     /// Workers whose presence session is gone.
@@ -41,6 +44,9 @@ pub async fn watch(client: &ClientWrapper, queues: &[String], look_at: i64) -> R
         let queue: String = row.try_get("name")?;
         if row.try_get("due")? {
             watch.due.push(queue.clone());
+        }
+        if let Some(ms) = row.try_get::<_, Option<i64>>("next_due_in_ms")? {
+            watch.next_due.push((queue.clone(), Duration::from_millis(ms.max(0).unsigned_abs())));
         }
         if row.try_get("expired")? {
             watch.expired.push(queue);

@@ -22,8 +22,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// Between two looks. With one renewal each five seconds an idle worker stays at one statement a second.
-const TICK: Duration = Duration::from_millis(1200);
+/// Between two looks; what becomes due in between is awaited by a timer. With one renewal each five seconds an idle worker stays at one statement a second.
+pub(crate) const TICK: Duration = Duration::from_millis(1200);
 /// How long a worker's presence may be missing before its jobs are recovered.
 const ABSENCE_GRACE: Duration = Duration::from_secs(2);
 /// A gap between two looks that breaks the contact: the process was stopped, or the database did not answer.
