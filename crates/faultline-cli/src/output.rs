@@ -39,10 +39,10 @@ pub(crate) fn list<T: Serialize>(
     name: &str,
     items: &[T],
     next_cursor: Option<&str>,
-    table: impl FnOnce(&[T]) -> Table,
+    table: &Table,
 ) -> anyhow::Result<()> {
     match format {
-        Format::Table => line(&table(items).to_string()),
+        Format::Table => line(&table.to_string()),
         Format::Json => line(&serde_json::to_string_pretty(&Listed { name, items, next_cursor })?),
         Format::Jsonl => items.iter().try_for_each(|item| line(&serde_json::to_string(item)?)),
     }

@@ -36,7 +36,7 @@ pub(crate) async fn run(verb: &Verb, global: &Global) -> Done {
     match verb {
         Verb::List => {
             let queues = connection.run(async |client| read::queues(client, None).await).await?;
-            output::list(global.output, "queues", &queues, None, table)?;
+            output::list(global.output, "queues", &queues, None, &table(&queues))?;
         }
         Verb::Pause { name, reason } => {
             let reason = reason.as_deref();

@@ -58,7 +58,7 @@ pub(crate) async fn run(verb: &Verb, global: &Global) -> Done {
         Verb::Create { name, role } => create(&connection, global, name, *role).await?,
         Verb::List => {
             let tokens = connection.run(async |client| tokens::list(client).await).await?;
-            output::list(global.output, "tokens", &tokens, None, table)?;
+            output::list(global.output, "tokens", &tokens, None, &table(&tokens))?;
         }
         Verb::Revoke { name } => {
             if !connection.run(async |client| tokens::revoke(client, name).await).await? {

@@ -21,7 +21,7 @@ pub(crate) async fn run(verb: &Verb, global: &Global) -> Done {
         Verb::List => {
             let connection = Connection::new(global)?;
             let workers = connection.run(async |client| read::workers(client).await).await?;
-            output::list(global.output, "workers", &workers, None, table)?;
+            output::list(global.output, "workers", &workers, None, &table(&workers))?;
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -28,6 +28,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::{Client, Error};
 use hyper_util::rt::TokioExecutor;
 use jiff::Timestamp;
+use rustls::crypto::ring;
 use rustls::{ClientConfig, RootCertStore};
 use std::time::Duration;
 
@@ -75,9 +76,10 @@ impl Webhook {
         tcp.set_nodelay(true);
         let builder = hyper_rustls::HttpsConnectorBuilder::new();
         let builder = if secure {
-            builder.with_native_roots().context("no root certificates for https; install ca-certificates")?
+            let roots = builder.with_provider_and_native_roots(ring::default_provider());
+            roots.context("no root certificates for https; install ca-certificates")?
         } else {
-            builder.with_tls_config(without_tls())
+            builder.with_tls_config(without_tls()?)
         };
         let https = builder.https_or_http().enable_http1().wrap_connector(tcp);
         let client = Client::builder(TokioExecutor::new()).pool_idle_timeout(IDLE_LIMIT).build(https);
@@ -122,9 +124,12 @@ impl Webhook {
     }
 }
 
-/// For http only: no certificates are looked for, which an image may not have.
-fn without_tls() -> ClientConfig {
-    ClientConfig::builder().with_root_certificates(RootCertStore::empty()).with_no_client_auth()
+/// For http only: no certificates are looked for, which an image may not have. The provider is named here and above,
+/// because the default is ambiguous in a build in which somebody else chose another one.
+fn without_tls() -> Result<ClientConfig> {
+    let config =
+        ClientConfig::builder_with_provider(ring::default_provider().into()).with_safe_default_protocol_versions()?;
+    Ok(config.with_root_certificates(RootCertStore::empty()).with_no_client_auth())
 }
 
 /// What hyper's client says of itself, without its own words around the cause.

@@ -109,7 +109,7 @@ fn when_it_is_killed_nothing_stays_behind() {
 }
 
 #[test]
-fn the_worker_s_program_shows_what_the_api_shows() {
+fn the_program_shows_a_job_as_the_api_does() {
     let dir = tempfile::tempdir().unwrap();
     let dev = Dev::start(dir.path());
     let id =

@@ -60,19 +60,26 @@ pub(crate) async fn run(options: &Options, global: &Global) -> Done {
     let url = postgres.url();
     // What starts now is stopped in order, whether by a signal or by an error.
     let ran = async {
+        if stop.is_cancelled() {
+            return Ok(());
+        }
         let connection = Connection::to(&url)?;
         let applied = database::apply(&connection).await.map_err(|error| connection.explain(&error))?;
         output::line(&format!("schema   up to date, {} migrations applied just now", applied.len()))?;
         let api_stop = CancellationToken::new();
-        let api = tokio::spawn(serve_api(listener, url.clone(), api_stop.clone()));
+        let mut api = tokio::spawn(serve_api(listener, url.clone(), api_stop.clone()));
         let worker = tokio::spawn(child::supervise(child::Demo::new(&url, global)?, stop.clone()));
         output::line(&format!("worker   queue default, kinds {}", demo::KINDS.join(" ")))?;
         output::line(&welcome(&address.to_string(), &url))?;
-        postgres.keep_up(&stop).await;
-        let worked = worker.await.context("the worker's supervisor has failed");
+        let early = tokio::select! {
+            () = postgres.keep_up(&stop) => None,
+            ended = &mut api => Some(ended),
+        };
+        stop.cancel();
+        worker.await.context("the worker's supervisor has failed")?;
         api_stop.cancel();
-        api.await.context("the API has failed")??;
-        worked
+        let ended = if let Some(ended) = early { ended } else { api.await };
+        ended.context("the API has failed")?
     };
     let ran = ran.await;
     postgres.stop().await?;

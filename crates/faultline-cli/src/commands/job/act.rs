@@ -7,6 +7,7 @@ use crate::exit::Done;
 use crate::output::{self, Format};
 use anyhow::bail;
 use faultline_core::{JobId, State};
+use faultline_server::JobView;
 use faultline_store::operate::{self, Cancel, Retry};
 use faultline_store::read;
 use jiff::Timestamp;
@@ -50,7 +51,7 @@ async fn answer(connection: &Connection, format: Format, id: JobId, text: &str) 
         output::line(text)?;
     } else {
         let job = connection.run(async |client| read::get(client, id).await).await?.ok_or_else(|| unknown(id))?;
-        output::answer(format, &job, text)?;
+        output::answer(format, &JobView::from(job), text)?;
     }
     Ok(ExitCode::SUCCESS)
 }

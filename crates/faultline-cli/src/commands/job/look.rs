@@ -9,6 +9,7 @@ use crate::output::{self, Format, Table, facts, or_dash, time};
 use clap::Args;
 use faultline_core::durations::format_ms;
 use faultline_core::{JobId, State};
+use faultline_server::JobView;
 use faultline_store::read::{self, Filter, Job, StateFilter};
 use serde::Serialize;
 use std::process::ExitCode;
@@ -49,7 +50,8 @@ pub(super) async fn get(connection: &Connection, format: Format, id: JobId, wait
     loop {
         let job = fetch(connection, id).await?;
         if job.state.is_terminal() || Instant::now() >= until {
-            output::answer(format, &job, &show(&job))?;
+            let text = show(&job);
+            output::answer(format, &JobView::from(job), &text)?;
             return Ok(ExitCode::SUCCESS);
         }
         tokio::time::sleep(LOOK_EVERY).await;
@@ -68,7 +70,9 @@ pub(super) async fn list(connection: &Connection, format: Format, filters: &Filt
     let limit = usize::from(filters.limit);
     let jobs = connection.run(async |client| read::list(client, &filter, limit).await).await?;
     let next_cursor = jobs.last().filter(|_| jobs.len() == limit).map(|job| job.id.to_string());
-    output::list(format, "jobs", &jobs, next_cursor.as_deref(), table)?;
+    let table = table(&jobs);
+    let views: Vec<JobView> = jobs.into_iter().map(JobView::from).collect();
+    output::list(format, "jobs", &views, next_cursor.as_deref(), &table)?;
     if let (Format::Table, Some(cursor)) = (format, next_cursor) {
         output::line(&format!("… more with --cursor {cursor}"))?;
     }
