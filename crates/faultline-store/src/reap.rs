@@ -26,8 +26,10 @@ pub struct Watch {
     pub next_due: Vec<(String, Duration)>,
     /// Queues with an expired lease.
     pub expired: Vec<String>,
-    /// Workers whose presence session is gone.
+    /// Workers whose presence session is gone while its server goes on.
     pub absent: Vec<WorkerId>,
+    /// Workers whose presence session ended with its server, by a restart or a failover, and who have not been back since.
+    pub not_back: Vec<WorkerId>,
     /// Workers that have not said goodbye.
     pub workers: i64,
     /// Their slots: the most jobs that can be running.
@@ -54,13 +56,14 @@ pub async fn watch(client: &ClientWrapper, queues: &[String], look_at: i64) -> R
         watch.workers = row.try_get("workers")?;
         watch.slots = row.try_get("slots")?;
         watch.absent = row.try_get::<_, Vec<Uuid>>("absent")?.into_iter().map(WorkerId).collect();
+        watch.not_back = row.try_get::<_, Vec<Uuid>>("not_back")?.into_iter().map(WorkerId).collect();
     }
     Ok(watch)
 }
 
 /// Ends up to [`REAP_LIMIT`] leases of a queue that have expired, or that belong to `absent` workers whose presence session
-/// is still gone. The caller must have been in contact with the database for a whole lease time before, so that workers which
-/// outlived an outage renew first. Answers each job with where it went: `queued`, or how it ended.
+/// is still gone. For leases that have expired, and for workers that are [`Watch::not_back`], the caller must have been in contact
+/// with the database for a whole lease time before, so that workers which outlived an outage renew first. Answers each job with where it went: `queued`, or how it ended.
 ///
 /// # Errors
 /// Those of the connection; nothing or all of it was done.
