@@ -132,18 +132,43 @@ impl Enqueued {
     }
 }
 
+/// The times of a new job as they were stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Times {
+    /// When it was enqueued.
+    pub created_at: Timestamp,
+    /// When it may start.
+    pub next_run_at: Timestamp,
+}
+
 /// Enqueues a batch in one statement; the answers stand in the order of the jobs.
 ///
 /// # Errors
 /// [`Error::Invalid`] for a value out of bounds or more than [`limits::MAX_BATCH`] jobs, before anything is sent.
 /// After [`Error::Indeterminate`] the batch may have been committed: see [`enqueue_again`].
 pub async fn enqueue(client: &ClientWrapper, jobs: &[NewJob]) -> Result<Vec<Enqueued>> {
-    check(jobs)?;
-    let columns = Columns::of(jobs);
-    answers(jobs, &query(client, ENQUEUE, &columns.params()).await?)
+    Ok(enqueue_timed(client, jobs).await?.into_iter().map(|(answer, _)| answer).collect())
 }
 
-/// The same inside a transaction of the caller's own, which decides whether the jobs exist.
+/// The same, with the times of each job that was created.
+///
+/// # Errors
+/// As [`enqueue`].
+pub async fn enqueue_timed(client: &ClientWrapper, jobs: &[NewJob]) -> Result<Vec<(Enqueued, Option<Times>)>> {
+    check(jobs)?;
+    let columns = Columns::of(jobs);
+    let rows = query(client, ENQUEUE, &columns.params()).await?;
+    let answers = answers(jobs, &rows)?;
+    rows.iter().zip(answers).map(|(row, answer)| Ok((answer, times(row)?))).collect()
+}
+
+fn times(row: &Row) -> Result<Option<Times>> {
+    let (created_at, next_run_at): (Option<Timestamp>, Option<Timestamp>) =
+        (row.try_get("created_at")?, row.try_get("next_run_at")?);
+    Ok(created_at.zip(next_run_at).map(|(created_at, next_run_at)| Times { created_at, next_run_at }))
+}
+
+/// Enqueues a batch inside a transaction of the caller's own, which decides whether the jobs exist.
 ///
 /// # Errors
 /// As [`enqueue`]; after an error of the database the transaction can only be rolled back.
