@@ -42,6 +42,7 @@ mod serve;
 mod stall;
 mod wait;
 
+pub use api::view::JobView;
 pub use auth::{TOKEN_PREFIX, new_token};
 pub use config::{Auth, ServerConfig};
 pub use openapi::openapi;

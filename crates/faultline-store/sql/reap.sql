@@ -14,7 +14,8 @@ with absent as materialized (
        and w.stopped_at is null
        and not exists (
             select from pg_catalog.pg_stat_activity a
-             where a.pid = w.presence_pid
+             where w.presence_server = pg_postmaster_start_time()
+               and a.pid = w.presence_pid
                and (a.backend_start is null or a.backend_start = w.presence_started_at))
 ), candidate as materialized (
     select c.id

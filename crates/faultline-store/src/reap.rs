@@ -5,6 +5,7 @@ use crate::finish::state;
 use crate::statement::query;
 use deadpool_postgres::ClientWrapper;
 use faultline_core::{JobId, State, WorkerId};
+use std::time::Duration;
 use uuid::Uuid;
 
 const WATCH: &str = include_str!("../sql/watch.sql");
@@ -21,10 +22,14 @@ pub const REAP_LIMIT: usize = 500;
 pub struct Watch {
     /// Queues with a job that is due.
     pub due: Vec<String>,
+    /// Queues whose next waiting job becomes due, and in how long.
+    pub next_due: Vec<(String, Duration)>,
     /// Queues with an expired lease.
     pub expired: Vec<String>,
-    /// Workers whose presence session is gone.
+    /// Workers whose presence session is gone while its server goes on.
     pub absent: Vec<WorkerId>,
+    /// Workers whose presence session ended with its server, by a restart or a failover, and who have not been back since.
+    pub not_back: Vec<WorkerId>,
     /// Workers that have not said goodbye.
     pub workers: i64,
     /// Their slots: the most jobs that can be running.
@@ -42,19 +47,23 @@ pub async fn watch(client: &ClientWrapper, queues: &[String], look_at: i64) -> R
         if row.try_get("due")? {
             watch.due.push(queue.clone());
         }
+        if let Some(ms) = row.try_get::<_, Option<i64>>("next_due_in_ms")? {
+            watch.next_due.push((queue.clone(), Duration::from_millis(ms.max(0).unsigned_abs())));
+        }
         if row.try_get("expired")? {
             watch.expired.push(queue);
         }
         watch.workers = row.try_get("workers")?;
         watch.slots = row.try_get("slots")?;
         watch.absent = row.try_get::<_, Vec<Uuid>>("absent")?.into_iter().map(WorkerId).collect();
+        watch.not_back = row.try_get::<_, Vec<Uuid>>("not_back")?.into_iter().map(WorkerId).collect();
     }
     Ok(watch)
 }
 
 /// Ends up to [`REAP_LIMIT`] leases of a queue that have expired, or that belong to `absent` workers whose presence session
-/// is still gone. The caller must have been in contact with the database for a whole lease time before, so that workers which
-/// outlived an outage renew first. Answers each job with where it went: `queued`, or how it ended.
+/// is still gone. For leases that have expired, and for workers that are [`Watch::not_back`], the caller must have been in contact
+/// with the database for a whole lease time before, so that workers which outlived an outage renew first. Answers each job with where it went: `queued`, or how it ended.
 ///
 /// # Errors
 /// Those of the connection; nothing or all of it was done.

@@ -6,7 +6,9 @@
 //!
 //! Two things keep workers that are alive from losing their jobs. After an outage, nobody reaps before it has been in
 //! uninterrupted contact with the database for a whole lease time: workers that outlived the outage renew first. And a worker
-//! whose presence session ended has a grace time to come back.
+//! whose presence session ended has a grace time to come back. That alone is enough for a process that has seen no outage and finds
+//! the server that the session belonged to: it ended with the worker or with its connection. So a process that has just started
+//! can recover its predecessor's jobs at once.
 //!
 //! If the process dies at any await, nothing is half-done: each step is one statement.
 
@@ -22,8 +24,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// Between two looks. With one renewal each five seconds an idle worker stays at one statement a second.
-const TICK: Duration = Duration::from_millis(1200);
+/// Between two looks; what becomes due in between is awaited by a timer. With one renewal each five seconds an idle worker stays at one statement a second.
+pub(crate) const TICK: Duration = Duration::from_millis(1200);
 /// How long a worker's presence may be missing before its jobs are recovered.
 const ABSENCE_GRACE: Duration = Duration::from_secs(2);
 /// A gap between two looks that breaks the contact: the process was stopped, or the database did not answer.
@@ -44,6 +46,8 @@ pub struct Reaper {
     /// Since when every look has been answered in time; none while out of contact.
     contact_since: Option<Instant>,
     last_look: Instant,
+    /// Whether no look has failed since the start, or contact has lasted for a lease time since the last that did.
+    steady: bool,
     /// Workers whose presence is missing, and since when this process has seen that.
     missing: HashMap<WorkerId, Instant>,
     /// How many rows a look covers: what can be running, and some more.
@@ -74,6 +78,7 @@ impl Reaper {
             lease_ttl: DEFAULT_LEASE_TTL,
             contact_since: None,
             last_look: now,
+            steady: true,
             missing: HashMap::new(),
             look_at: LOOK_BEYOND,
             maintain_at: now + Duration::from_secs(2),
@@ -106,6 +111,7 @@ impl Reaper {
                     if self.contact_since.take().is_some() {
                         tracing::warn!(%error, "the reaper lost contact with the database and holds off");
                     }
+                    self.steady = false;
                     self.missing.clear();
                     pause.next()
                 }
@@ -135,6 +141,7 @@ impl Reaper {
         if began.duration_since(self.last_look) > CONTACT_GAP {
             // Stopped or cut off since the last look: others may have been as well.
             self.contact_since = None;
+            self.steady = false;
             self.missing.clear();
         }
         let queues = self.queue_names().await?;
@@ -146,13 +153,19 @@ impl Reaper {
             self.contact_since = None;
         }
         self.look_at = found.slots.saturating_add(LOOK_BEYOND);
-        self.missing.retain(|worker, _| found.absent.contains(worker));
-        for worker in &found.absent {
+        let contact_since = *self.contact_since.get_or_insert(now);
+        let held_off = now.duration_since(contact_since) >= self.lease_ttl;
+        self.steady |= held_off;
+        let steady = self.steady;
+        let gone =
+            |worker: &WorkerId| steady && found.absent.contains(worker) || held_off && found.not_back.contains(worker);
+        self.missing.retain(|worker, _| gone(worker));
+        for worker in found.absent.iter().chain(&found.not_back).filter(|worker| gone(worker)) {
             self.missing.entry(*worker).or_insert(now);
         }
-        let contact_since = *self.contact_since.get_or_insert(now);
-        if now.duration_since(contact_since) >= self.lease_ttl {
-            self.recover(&found).await?;
+        self.recover_missing().await?;
+        if held_off {
+            self.recover_expired(&found.expired).await?;
         }
         if now >= self.maintain_at {
             self.maintain_at = now + MAINTAIN_EVERY.mul_f64(rand::rng().random_range(0.5..1.5));
@@ -174,7 +187,7 @@ impl Reaper {
         }
     }
 
-    async fn recover(&mut self, found: &Watch) -> Result<()> {
+    async fn recover_missing(&mut self) -> Result<()> {
         let look_at = self.look_at;
         let gone: Vec<WorkerId> = self
             .missing
@@ -185,9 +198,16 @@ impl Reaper {
         if !gone.is_empty() {
             let reaped = self.link.call(async |session| bury(session, &gone, look_at).await).await?;
             self.missing.retain(|worker, _| !gone.contains(worker));
-            tracing::warn!(workers = ?gone, jobs = reaped.len(), "workers are gone; their jobs were recovered");
+            for worker in &gone {
+                tracing::warn!(%worker, jobs = reaped.len(), "a worker is gone; its jobs were recovered");
+            }
         }
-        for queue in &found.expired {
+        Ok(())
+    }
+
+    async fn recover_expired(&self, queues: &[String]) -> Result<()> {
+        let look_at = self.look_at;
+        for queue in queues {
             loop {
                 let reaped = self.link.call(async |session| reap(session, queue, &[], look_at).await).await?;
                 if !reaped.is_empty() {

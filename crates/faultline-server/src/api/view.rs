@@ -68,7 +68,7 @@ pub(crate) struct BackoffView {
 /// A job.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Job)]
-pub(crate) struct JobView {
+pub struct JobView {
     /// Its id, a UUID of version 7.
     #[schema(value_type = Uuid)]
     id: JobId,
