@@ -53,7 +53,7 @@ impl App {
         };
         Ok(Arc::new(Self {
             enqueuer: Enqueuer::start(Committer::new(&config.database_url)?, tasks),
-            waits: Waits::start(watch.clone()),
+            waits: Waits::start(watch.clone(), stopping.clone()),
             health: Health::start(watch).await,
             gate,
             held_bytes: Arc::new(Semaphore::new(MAX_HELD_BODY_BYTES)),
@@ -77,10 +77,6 @@ impl App {
     fn time(&self, usual: Duration, away: Duration) -> Duration {
         if self.health.state() == DatabaseState::Unreachable { usual.min(away) } else { usual }
     }
-}
-
-fn left(deadline: Instant) -> Duration {
-    deadline.saturating_duration_since(Instant::now())
 }
 
 /// A new job's id, of now.

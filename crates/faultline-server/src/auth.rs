@@ -96,7 +96,7 @@ pub(crate) enum Gate {
 }
 
 impl Gate {
-    /// Reads the list, and starts the loop that keeps it fresh; it ends with the runtime.
+    /// Reads the list, and starts the loop that keeps it fresh; it ends when nobody can ask any more.
     pub(crate) async fn with_tokens(database: Database) -> Self {
         let first = read(&database).await.ok().map(Arc::new);
         let (sender, list) = watch::channel(first);
@@ -109,7 +109,8 @@ impl Gate {
     pub(crate) async fn check(&self, headers: &HeaderMap, access: Access) -> Answer<Actor> {
         let Self::Tokens { list, wanted } = self else { return Ok(Actor(ANYBODY.into())) };
         let token = bearer(headers).ok_or_else(|| {
-            Kind::Unauthorized.because("present a token as `Authorization: Bearer …`; `faultline token create` makes one")
+            Kind::Unauthorized
+                .because("present a token as `Authorization: Bearer …`; `faultline token create` makes one")
         })?;
         let hash = hash(token);
         let known = match find(list, &hash)? {
@@ -145,7 +146,7 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 }
 
 async fn keep_fresh(database: Database, sender: watch::Sender<Option<Arc<List>>>, wanted: Arc<Notify>) {
-    loop {
+    while !sender.is_closed() {
         tokio::time::sleep(TOKENS_MIN_INTERVAL).await;
         let _ = tokio::time::timeout(TOKENS_INTERVAL - TOKENS_MIN_INTERVAL, wanted.notified()).await;
         match read(&database).await {

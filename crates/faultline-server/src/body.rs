@@ -29,19 +29,22 @@ pub(crate) struct Bounds {
 
 /// Reads a body to its end.
 pub(crate) async fn read(app: &App, request: Request, bounds: Bounds) -> Answer<Arrived> {
-    let (parts, body) = request.into_parts();
+    let (parts, mut body) = request.into_parts();
     let announced = parts
         .headers
         .get(header::CONTENT_LENGTH)
         .and_then(|length| length.to_str().ok()?.parse::<usize>().ok())
         .unwrap_or(0);
-    let expects_go_ahead = parts.headers.contains_key(header::EXPECT);
-    let answer = if announced > bounds.max_bytes && expects_go_ahead {
+    if announced > bounds.max_bytes && parts.headers.contains_key(header::EXPECT) {
         // The client has not begun to send, and need not.
         return Err(too_large(bounds.max_bytes));
-    } else {
-        tokio::time::timeout(bounds.time, collect(app, body, bounds.max_bytes, announced)).await
-    };
+    }
+    let answer = tokio::time::timeout(bounds.time, collect(app, &mut body, bounds.max_bytes)).await;
+    if let Ok(Err(problem)) = &answer
+        && problem.kind() == Kind::TooLarge
+    {
+        discard(body).await;
+    }
     let arrived = answer.map_err(|_| {
         let time = faultline_core::durations::format_ms(faultline_core::job::millis(bounds.time));
         Kind::SlowBody.because(format!("the body was not complete within {time}"))
@@ -52,7 +55,7 @@ pub(crate) async fn read(app: &App, request: Request, bounds: Bounds) -> Answer<
     Ok(arrived)
 }
 
-async fn collect(app: &App, mut body: Body, max_bytes: usize, announced: usize) -> Answer<Arrived> {
+async fn collect(app: &App, body: &mut Body, max_bytes: usize) -> Answer<Arrived> {
     let mut held: Option<OwnedSemaphorePermit> = None;
     let mut chunks: Vec<Bytes> = Vec::new();
     let mut length = 0;
@@ -60,9 +63,7 @@ async fn collect(app: &App, mut body: Body, max_bytes: usize, announced: usize) 
         let frame = frame.map_err(|e| Kind::MalformedJson.because(format!("the body broke off: {e}")))?;
         let Ok(chunk) = frame.into_data() else { continue };
         length += chunk.len();
-        if length > max_bytes || announced > max_bytes {
-            drop((chunks, held));
-            discard(body).await;
+        if length > max_bytes {
             return Err(too_large(max_bytes));
         }
         let more = app.held_bytes.clone().try_acquire_many_owned(u32::try_from(chunk.len()).unwrap_or(u32::MAX));
@@ -115,7 +116,8 @@ impl Arrived {
 
     /// The object that the body holds.
     pub(crate) fn object<T: DeserializeOwned>(&self) -> Answer<T> {
-        let text = std::str::from_utf8(&self.bytes).map_err(|e| Kind::MalformedJson.because(format!("is not UTF-8: {e}")))?;
+        let text =
+            std::str::from_utf8(&self.bytes).map_err(|e| Kind::MalformedJson.because(format!("is not UTF-8: {e}")))?;
         object(text)
     }
 }
@@ -141,9 +143,14 @@ fn wrong(path: &str, error: &serde_json::Error) -> Problem {
         }
         return Kind::InvalidField.because(format!("{path}: {what}")).in_field(path);
     }
+    // The path of such an error is sometimes that of the object, and sometimes that of the field.
     let named = |path: &str| {
         let name = what.split('`').nth(1).unwrap_or_default();
-        if path.is_empty() || path == "?" || path.ends_with(name) { name.to_owned() } else { format!("{path}.{name}") }
+        match path {
+            "" | "?" => name.to_owned(),
+            path if path == name || path.ends_with(&format!(".{name}")) => path.to_owned(),
+            path => format!("{path}.{name}"),
+        }
     };
     if what.starts_with("unknown field") {
         let field = named(path);

@@ -11,14 +11,12 @@
 //! answered by the commit, which has the same deadline. [`Waiting::claim`] decides which of the two it is, exactly once.
 
 use crate::commit::{Committer, Outcome};
-use crate::limits::{
-    MAX_COMMIT_BYTES, MAX_COMMIT_JOBS, MAX_COMMITS_IN_FLIGHT, MAX_WAITING_ENQUEUES, MIN_COMMIT_TIME,
-};
+use crate::limits::{MAX_COMMIT_BYTES, MAX_COMMIT_JOBS, MAX_COMMITS_IN_FLIGHT, MAX_WAITING_ENQUEUES, MIN_COMMIT_TIME};
 use crate::problem::{Kind, Problem};
 use faultline_core::NewJob;
 use faultline_store::Error;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
@@ -57,29 +55,22 @@ pub(crate) struct Enqueuer {
     committer: Committer,
     /// Batch requests are batches already: they commit by themselves, two at a time.
     batches: Arc<Semaphore>,
-    commits: Arc<AtomicU64>,
 }
 
 impl Enqueuer {
     /// Starts the lanes in `tasks`; they end when this value is gone and what waits is committed.
     pub(crate) fn start(committer: Committer, tasks: &TaskTracker) -> Self {
-        let commits = Arc::new(AtomicU64::new(0));
         let lane = || {
             let (sender, receiver) = mpsc::channel(MAX_WAITING_ENQUEUES);
-            tasks.spawn(run(receiver, committer.clone(), tasks.clone(), commits.clone()));
+            tasks.spawn(run(receiver, committer.clone(), tasks.clone()));
             sender
         };
         let (keyless, keyed) = (lane(), lane());
-        Self { keyless, keyed, committer, batches: Arc::new(Semaphore::new(MAX_COMMITS_IN_FLIGHT)), commits }
+        Self { keyless, keyed, committer, batches: Arc::new(Semaphore::new(MAX_COMMITS_IN_FLIGHT)) }
     }
 
     pub(crate) fn committer(&self) -> &Committer {
         &self.committer
-    }
-
-    /// Commits that lanes have begun since the start.
-    pub(crate) fn commits(&self) -> u64 {
-        self.commits.load(Ordering::Relaxed)
     }
 
     /// Enqueues one job together with others that come at the same time.
@@ -115,12 +106,7 @@ fn out_of_time() -> Error {
     Error::Unreachable { reason: "the time limit came before it could be sent; nothing was enqueued".into() }
 }
 
-async fn run(
-    mut waiting: mpsc::Receiver<Waiting>,
-    committer: Committer,
-    tasks: TaskTracker,
-    commits: Arc<AtomicU64>,
-) {
+async fn run(mut waiting: mpsc::Receiver<Waiting>, committer: Committer, tasks: TaskTracker) {
     let slots = Arc::new(Semaphore::new(MAX_COMMITS_IN_FLIGHT));
     while let Some(first) = waiting.recv().await {
         let slot = slots.clone().acquire_owned().await.expect("nobody closes the semaphore");
@@ -131,7 +117,6 @@ async fn run(
             batch.take(next);
         }
         let Some(deadline) = batch.deadline else { continue };
-        commits.fetch_add(1, Ordering::Relaxed);
         let committer = committer.clone();
         tasks.spawn(async move {
             let outcomes = committer.commit(&batch.jobs, deadline, slot).await;

@@ -11,11 +11,11 @@
 //!
 //! If the process dies at any await, every job of the batch is either committed or not; no answer was given.
 
-use crate::hint::Hints;
 use crate::limits::MAX_COMMITS_IN_FLIGHT;
 use faultline_core::{NewJob, Start};
 use faultline_store::enqueue::{Enqueued, Times, enqueue_again, enqueue_timed};
-use faultline_store::{Database, Error};
+use faultline_store::{Database, Error, Notifier};
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,28 +54,24 @@ enum Try {
 #[derive(Clone)]
 pub(crate) struct Committer {
     database: Database,
-    hints: Hints,
+    notifier: Notifier,
 }
 
 impl Committer {
     pub(crate) fn new(url: &str) -> Result<Self, Error> {
         let database = Database::with_settings(url, "faultline-api enqueue", POOL_SIZE, SETTINGS)?;
-        let hints = Hints::start(database.clone());
-        Ok(Self { database, hints })
+        let notifier = Notifier::start(database.clone());
+        Ok(Self { database, notifier })
     }
 
-    pub(crate) fn hints(&self) -> &Hints {
-        &self.hints
+    /// Where hints to workers go, after a commit and outside of it.
+    pub(crate) fn notifier(&self) -> &Notifier {
+        &self.notifier
     }
 
     /// Commits a batch; the outcomes stand in the order of the jobs. `slot` is given back when the database has answered,
     /// or has not: second tries don't keep others from trying.
-    pub(crate) async fn commit(
-        &self,
-        jobs: &[NewJob],
-        deadline: Instant,
-        slot: OwnedSemaphorePermit,
-    ) -> Vec<Outcome> {
+    pub(crate) async fn commit(&self, jobs: &[NewJob], deadline: Instant, slot: OwnedSemaphorePermit) -> Vec<Outcome> {
         let mut slot = Some(slot);
         let mut outcomes = vec![Outcome::Unknown; jobs.len()];
         let mut parts = vec![(0..jobs.len(), Try::First)];
@@ -137,9 +133,13 @@ impl Committer {
     }
 
     fn hint(&self, jobs: &[NewJob], answers: &[(Enqueued, Option<Times>)]) {
-        let due = |job: &NewJob| job.start == Start::After(Duration::ZERO);
+        let is_due = |job: &NewJob| job.start == Start::After(Duration::ZERO);
         let created = jobs.iter().zip(answers).filter(|(_, (answer, _))| matches!(answer, Enqueued::Created(_)));
-        self.hints.tell(created.map(|(job, _)| job).filter(|job| due(job)).map(|job| job.queue.as_str()));
+        let queues: BTreeSet<&str> =
+            created.filter(|(job, _)| is_due(job)).map(|(job, _)| job.queue.as_str()).collect();
+        for queue in queues {
+            self.notifier.hint(queue);
+        }
     }
 }
 

@@ -36,6 +36,8 @@ pub struct ServerConfig {
     pub header_time: Duration,
     /// How long a request's body may take, three times that for a batch.
     pub body_time: Duration,
+    /// How long a client may take nothing of an answer that is on its way.
+    pub write_time: Duration,
     /// Connections at one time; further ones are answered 503 and closed.
     pub max_connections: usize,
     /// How long requests may go on after the order to stop.
@@ -51,6 +53,7 @@ impl ServerConfig {
             enqueue_deadline: Duration::from_secs(10),
             header_time: Duration::from_secs(30),
             body_time: Duration::from_secs(10),
+            write_time: Duration::from_secs(30),
             max_connections: 4096,
             drain_time: Duration::from_secs(15),
         }

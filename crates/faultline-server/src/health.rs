@@ -38,12 +38,15 @@ pub(crate) struct Health {
 }
 
 impl Health {
-    /// Makes the first check, and starts the loop for the others; it ends with the runtime.
+    /// Makes the first check, and starts the loop for the others; it ends when nobody can ask any more.
     pub(crate) async fn start(database: Database) -> Self {
         let (sender, found) = watch::channel(check(&database).await);
         tokio::spawn(async move {
             loop {
-                tokio::time::sleep(HEALTH_INTERVAL).await;
+                tokio::select! {
+                    () = sender.closed() => return,
+                    () = tokio::time::sleep(HEALTH_INTERVAL) => {}
+                }
                 let new = check(&database).await;
                 let old = sender.send_replace(new.clone());
                 if old.state != new.state {

@@ -15,12 +15,12 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | `serve` | connections: accepting, bounding, draining |
+//! | `serve`, `stall` | connections: accepting, bounding, draining |
 //! | `router` | the routes and what each demands |
 //! | `api` | the requests and answers of each route |
 //! | `body` | bodies on their way in, and their mistakes |
 //! | `problem` | the table of errors |
-//! | `coalesce`, `commit`, `hint` | the way of jobs into the database: shared commits, their outcomes, hints to workers |
+//! | `coalesce`, `commit` | the way of jobs into the database: shared commits, their outcomes |
 //! | `wait` | requests that wait for a job's end |
 //! | `health` | whether the database is there |
 //! | `auth` | tokens and roles |
@@ -34,12 +34,12 @@ mod coalesce;
 mod commit;
 mod config;
 mod health;
-mod hint;
 pub mod limits;
 mod openapi;
 mod problem;
 mod router;
 mod serve;
+mod stall;
 mod wait;
 
 pub use api::view::JobView;

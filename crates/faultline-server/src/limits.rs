@@ -57,11 +57,6 @@ pub const HEALTH_TIME: Duration = Duration::from_secs(1);
 /// The pause between two health checks.
 pub const HEALTH_INTERVAL: Duration = Duration::from_millis(750);
 
-/// The least time between two hints to the workers of a queue.
-pub const HINT_INTERVAL: Duration = Duration::from_millis(5);
-/// Queues with an unsent hint; those beyond are found by the workers' own looking.
-pub const MAX_HINTS: usize = 10_000;
-
 /// How old the list of tokens may grow before it is read again.
 pub const TOKENS_INTERVAL: Duration = Duration::from_secs(5);
 /// The least time between two readings that unknown tokens cause.

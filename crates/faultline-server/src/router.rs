@@ -111,6 +111,7 @@ async fn method_not_allowed(method: Method, uri: Uri, request: Request) -> Respo
     refuse(Kind::MethodNotAllowed.because(format!("{} does not know {method}", uri.path())), request).await
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the layer hands it over like this")]
 fn panicked(panic: Box<dyn Any + Send>) -> Response {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned()).or_else(|| panic.downcast_ref().cloned());
     tracing::error!(panic = text.unwrap_or_default(), "a request panicked");

@@ -9,6 +9,7 @@ use crate::app::App;
 use crate::config::ServerConfig;
 use crate::limits::{MAX_HEADER_BYTES, MAX_HEADERS};
 use crate::router::router;
+use crate::stall::Unstalled;
 use axum::Router;
 use axum::body::Body;
 use hyper::server::conn::http1;
@@ -16,7 +17,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -25,8 +26,13 @@ use tower::ServiceExt;
 
 /// The pause after a failed accept: file descriptors that are used up come back with time.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Connections that are being refused; those beyond are closed without a word.
+const MAX_REFUSALS: usize = 256;
+/// How long a refusal may take.
+const REFUSE_TIME: Duration = Duration::from_secs(1);
 /// What a connection beyond the limit gets.
-const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+const FULL: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
 /// Why a server could not start.
 #[derive(Debug, thiserror::Error)]
@@ -40,17 +46,13 @@ pub struct ServeError(#[from] faultline_store::Error);
 ///
 /// # Errors
 /// If the database URL can't be used.
-pub async fn serve(
-    listener: TcpListener,
-    config: ServerConfig,
-    shutdown: CancellationToken,
-) -> Result<(), ServeError> {
+pub async fn serve(listener: TcpListener, config: ServerConfig, shutdown: CancellationToken) -> Result<(), ServeError> {
     let (tasks, connections) = (TaskTracker::new(), TaskTracker::new());
     let drain_time = config.drain_time;
     let places = Arc::new(Semaphore::new(config.max_connections));
-    let header_time = config.header_time;
+    let refusals = Arc::new(Semaphore::new(MAX_REFUSALS));
+    let (header_time, write_time) = (config.header_time, config.write_time);
     let app = App::start(config, &tasks, shutdown.clone()).await?;
-    let hints = app.enqueuer.committer().hints().clone();
     let router = router(app);
     let cut = CancellationToken::new();
 
@@ -67,13 +69,20 @@ pub async fn serve(
             },
         };
         let Ok(place) = places.clone().try_acquire_owned() else {
-            refuse(stream);
+            if let Ok(place) = refusals.clone().try_acquire_owned() {
+                tokio::spawn(async move {
+                    refuse(stream).await;
+                    drop(place);
+                });
+            }
             continue;
         };
+        // Answers are small; waiting to fill a packet would only delay them.
+        let _ = stream.set_nodelay(true);
         let (router, shutdown, cut) = (router.clone(), shutdown.clone(), cut.clone());
         connections.spawn(async move {
             tokio::select! {
-                () = connection(stream, router, header_time, &shutdown) => {}
+                () = connection(Unstalled::new(stream, write_time), router, header_time, &shutdown) => {}
                 () = cut.cancelled() => {}
             }
             drop(place);
@@ -90,21 +99,23 @@ pub async fn serve(
     tasks.close();
     // Each commit has a deadline of its own.
     tasks.wait().await;
-    hints.send().await;
     Ok(())
 }
 
-/// Says that there is no room, without waiting for anything.
-fn refuse(mut stream: TcpStream) {
-    tokio::spawn(async move {
-        // A client that does not read has no use for the answer.
-        let _ = tokio::time::timeout(ACCEPT_PAUSE, stream.write_all(FULL)).await;
-    });
+/// Says that there is no room. The request is read first, as far as it comes in one piece: an answer that comes before
+/// it, or is followed by a reset, confuses clients.
+async fn refuse(mut stream: TcpStream) {
+    let mut head = [0; 4096];
+    let answer = async {
+        stream.read(&mut head).await?;
+        stream.write_all(FULL).await?;
+        stream.shutdown().await
+    };
+    // A client that does not ask, or does not read, has no use for the answer.
+    let _ = tokio::time::timeout(REFUSE_TIME, answer).await;
 }
 
-async fn connection(stream: TcpStream, router: Router, header_time: Duration, shutdown: &CancellationToken) {
-    // Answers are small; waiting to fill a packet would only delay them.
-    let _ = stream.set_nodelay(true);
+async fn connection(stream: Unstalled<TcpStream>, router: Router, header_time: Duration, shutdown: &CancellationToken) {
     let service = router.map_request(|request: hyper::Request<hyper::body::Incoming>| request.map(Body::new));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

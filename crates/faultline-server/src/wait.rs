@@ -13,6 +13,7 @@ use faultline_store::{Database, read};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
+use tokio_util::sync::CancellationToken;
 
 /// Everybody who waits for a job's end.
 #[derive(Clone)]
@@ -36,20 +37,21 @@ pub(crate) struct Waiter {
 impl Waiter {
     /// Resolves when the job has ended, or never was.
     pub(crate) async fn gone(&mut self) {
-        // An error means that the loop is gone, and with it the runtime.
+        // The sender is dropped only after it has told.
         let _ = self.gone.wait_for(|gone| *gone).await;
     }
 }
 
 impl Waits {
-    /// Starts the loop; it ends with the runtime.
-    pub(crate) fn start(database: Database) -> Self {
+    /// Starts the loop; it ends with the order to stop, which ends every wait.
+    pub(crate) fn start(database: Database, stopping: CancellationToken) -> Self {
         let shared = Arc::new(Shared {
             jobs: Mutex::default(),
             some: Notify::new(),
             places: Arc::new(Semaphore::new(MAX_WAITING_READS)),
         });
-        tokio::spawn(poll(shared.clone(), database));
+        let polled = shared.clone();
+        tokio::spawn(async move { stopping.run_until_cancelled(poll(polled, database)).await });
         Self { shared }
     }
 

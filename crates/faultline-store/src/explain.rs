@@ -54,7 +54,9 @@ fn why_waiting(row: &Row) -> Result<Vec<String>> {
     if let Some(since) = row.try_get::<_, Option<Timestamp>>("paused_at")? {
         let reason: Option<String> = row.try_get("paused_reason")?;
         let why = reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
-        reasons.push(format!("queue {queue} is paused since {since}{why}; resume it with `faultline queue resume {queue}`"));
+        reasons.push(format!(
+            "queue {queue} is paused since {since}{why}; resume it with `faultline queue resume {queue}`"
+        ));
     }
     let starts_in_ms: i64 = row.try_get("starts_in_ms")?;
     let attempts: i32 = row.try_get("attempts")?;

@@ -1,16 +1,17 @@
 //! Jobs, queues and workers for people and programs that look.
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 pub use crate::explain::{Explanation, explain};
 use crate::finish::state;
 use crate::statement::{query, query_opt};
 use deadpool_postgres::ClientWrapper;
 use faultline_core::{JobId, LeaseId, State, WorkerId};
+use futures_util::TryStreamExt;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio_postgres::Row;
-use tokio_postgres::types::Json;
+use tokio_postgres::types::{Json, ToSql};
 use uuid::Uuid;
 
 const GET: &str = include_str!("../sql/get_job.sql");
@@ -22,6 +23,8 @@ const WORKERS: &str = include_str!("../sql/workers.sql");
 
 /// Jobs on one page of a list at most.
 pub const MAX_PAGE: usize = 1000;
+/// Bytes of payloads and results at which a page takes no further job.
+pub const MAX_PAGE_BYTES: usize = 8 * 1024 * 1024;
 /// Rows of one queue and priority that are counted at most.
 pub const COUNT_LIMIT: i64 = 10_000;
 
@@ -160,6 +163,40 @@ pub async fn list(client: &ClientWrapper, filter: &Filter, limit: usize) -> Resu
         .iter()
         .map(job)
         .collect()
+}
+
+/// A part of a list.
+#[derive(Debug, Clone)]
+pub struct Page {
+    /// The jobs, newest first.
+    pub jobs: Vec<Job>,
+    /// Whether there may be more behind them.
+    pub has_more: bool,
+}
+
+/// The same, ended early when the page holds [`MAX_PAGE_BYTES`]: what large jobs leave out is on the next page.
+///
+/// # Errors
+/// As [`list`].
+pub async fn page(client: &ClientWrapper, filter: &Filter, limit: usize) -> Result<Page> {
+    let limit = limit.min(MAX_PAGE);
+    let states: Option<Vec<&str>> = filter.states.as_ref().map(|states| states.iter().map(|s| s.as_str()).collect());
+    // One more than asked for tells whether there is more.
+    let row_limit = i64::try_from(limit + 1).unwrap_or(i64::MAX);
+    let before = filter.before.map(|id| id.0);
+    let params: [&(dyn ToSql + Sync); 6] = [&filter.queue, &filter.kind, &states, &filter.key, &before, &row_limit];
+    let statement = client.prepare_cached(LIST).await.map_err(|e| Error::from(e).before_sending())?;
+    let mut rows = std::pin::pin!(client.query_raw(&statement, params).await?);
+    let (mut jobs, mut bytes) = (Vec::new(), 0);
+    while let Some(row) = rows.as_mut().try_next().await? {
+        if jobs.len() == limit || bytes >= MAX_PAGE_BYTES {
+            return Ok(Page { jobs, has_more: true });
+        }
+        let job = job(&row)?;
+        bytes += job.payload.get().len() + job.result.as_ref().map_or(0, |result| result.get().len());
+        jobs.push(job);
+    }
+    Ok(Page { jobs, has_more: false })
 }
 
 /// Which of these jobs wait or run no longer: they have ended, or never were. One look-up by primary key each.

@@ -24,14 +24,14 @@ use utoipa::ToSchema;
 /// Answered after the commit. Without a key, a request that got no answer must not be repeated blindly: it may have been
 /// committed. With a key it may: the job is made once, and every answer names it.
 #[utoipa::path(
-    post, path = "/v1/jobs", tag = "jobs",
+    post, path = "/v1/jobs", operation_id = "enqueue_job", tag = "jobs",
     params(("Idempotency-Key" = Option<String>, Header, description = "The key, as an alternative to the field `key`."),
            ("traceparent" = Option<String>, Header, description = "W3C trace context, kept in the job's headers.")),
     request_body = EnqueueRequest,
     responses(
         (status = 201, description = "Created.", body = EnqueuedView,
          headers(("Location" = String, description = "The job's path."))),
-        (status = 200, description = "The key was used before for the same request: this is its job.", body = EnqueuedView),
+        (status = 200, description = "The key was used before for the same request: this is its job, or no more than its id if it is no longer kept.", body = EnqueuedView),
         (status = 202, description = "It could not be proven whether it was committed.", body = IndeterminateView),
         (status = 409, description = "The key was used before for another request, by the job `job_id`.",
          body = ProblemBody, content_type = "application/problem+json"),
@@ -49,10 +49,9 @@ pub(crate) async fn enqueue(State(app): State<Arc<App>>, request: Request) -> An
     let deadline = app.enqueue_deadline();
     match app.enqueuer.enqueue(job, deadline).await? {
         Answered::Outcome(job, Outcome::Known(enqueued, times)) => match (enqueued, times) {
-            (Enqueued::Created(_), Some(times)) => Ok(created(EnqueuedView {
-                created: true,
-                job: JobView::created(*job, times),
-            })),
+            (Enqueued::Created(_), Some(times)) => {
+                Ok(created(EnqueuedView { created: true, job: JobView::created(*job, times) }))
+            }
             (Enqueued::Created(id), None) => known(&app, id, true).await,
             (Enqueued::Duplicate(id), _) => known(&app, id, false).await,
             (Enqueued::Conflict(holder), _) => Err(conflict(holder)),
@@ -122,7 +121,7 @@ impl From<Problem> for ItemView {
 ///
 /// A job that is refused does not keep the others out.
 #[utoipa::path(
-    post, path = "/v1/jobs/batch", tag = "jobs", request_body = BatchRequest,
+    post, path = "/v1/jobs/batch", operation_id = "enqueue_batch", tag = "jobs", request_body = BatchRequest,
     responses(
         (status = 200, description = "An answer for each job, in order.", body = BatchView),
         (status = 503, description = "Certainly nothing was enqueued; try again.", body = ProblemBody,

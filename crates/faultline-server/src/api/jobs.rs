@@ -42,7 +42,7 @@ pub(crate) struct GetParams {
 
 /// Read a job.
 #[utoipa::path(
-    get, path = "/v1/jobs/{id}", tag = "jobs", params(("id" = Uuid, Path), GetParams),
+    get, path = "/v1/jobs/{id}", operation_id = "get_job", tag = "jobs", params(("id" = Uuid, Path), GetParams),
     responses(
         (status = 200, description = "The job.", body = JobWithAttemptsView),
         (status = 404, description = "There is no such job.", body = ProblemBody, content_type = "application/problem+json"),
@@ -120,7 +120,7 @@ pub(crate) struct ListParams {
     state: Option<String>,
     /// Those of one key.
     key: Option<String>,
-    /// How many, 1 to 1,000; 50 if absent.
+    /// How many at most, 1 to 1,000; 50 if absent. A page of large jobs holds fewer.
     #[param(value_type = Option<u32>, minimum = 1, maximum = 1000)]
     limit: Option<String>,
     /// `next_cursor` of the page before.
@@ -129,7 +129,7 @@ pub(crate) struct ListParams {
 
 /// List jobs, newest first.
 #[utoipa::path(
-    get, path = "/v1/jobs", tag = "jobs", params(ListParams),
+    get, path = "/v1/jobs", operation_id = "list_jobs", tag = "jobs", params(ListParams),
     responses(
         (status = 200, description = "A page of jobs.", body = JobListView),
         (status = 400, description = "A parameter is out of bounds.", body = ProblemBody,
@@ -138,10 +138,7 @@ pub(crate) struct ListParams {
          content_type = "application/problem+json"),
     ),
 )]
-pub(crate) async fn list(
-    State(app): State<Arc<App>>,
-    Params(asked): Params<ListParams>,
-) -> Answer<Json<JobListView>> {
+pub(crate) async fn list(State(app): State<Arc<App>>, Params(asked): Params<ListParams>) -> Answer<Json<JobListView>> {
     let limit = match &asked.limit {
         None => DEFAULT_PAGE,
         Some(text) => text
@@ -151,12 +148,10 @@ pub(crate) async fn list(
             .ok_or_else(|| wrong("limit", format!("must be 1 to {}", read::MAX_PAGE)))?,
     };
     let filter = asked.into_filter()?;
-    // One more than asked for tells whether there is a next page, except where no page can hold more.
-    let mut jobs = app.call(async |client| read::list(client, &filter, limit + 1).await).await?;
-    let has_more = jobs.len() > limit || jobs.len() == read::MAX_PAGE;
-    jobs.truncate(limit);
-    let next_cursor = jobs.last().filter(|_| has_more).map(|last| format!("{CURSOR_PREFIX}{}", last.id.0.simple()));
-    Ok(Json(JobListView { jobs: jobs.into_iter().map(JobView::from).collect(), next_cursor }))
+    let page = app.call(async |client| read::page(client, &filter, limit).await).await?;
+    let next_cursor =
+        page.jobs.last().filter(|_| page.has_more).map(|last| format!("{CURSOR_PREFIX}{}", last.id.0.simple()));
+    Ok(Json(JobListView { jobs: page.jobs.into_iter().map(JobView::from).collect(), next_cursor }))
 }
 
 impl ListParams {
@@ -195,16 +190,13 @@ pub(crate) struct ExplanationView {
 
 /// Explain why a job is not running.
 #[utoipa::path(
-    get, path = "/v1/jobs/{id}/explain", tag = "jobs", params(("id" = Uuid, Path)),
+    get, path = "/v1/jobs/{id}/explain", operation_id = "explain_job", tag = "jobs", params(("id" = Uuid, Path)),
     responses(
         (status = 200, description = "The reasons.", body = ExplanationView),
         (status = 404, description = "There is no such job.", body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
-pub(crate) async fn explain(
-    State(app): State<Arc<App>>,
-    PathId(id): PathId,
-) -> Answer<Json<ExplanationView>> {
+pub(crate) async fn explain(State(app): State<Arc<App>>, PathId(id): PathId) -> Answer<Json<ExplanationView>> {
     if let Some(found) = app.call(async |client| read::explain(client, id).await).await? {
         return Ok(Json(ExplanationView { id, state: found.state.into(), reasons: found.reasons }));
     }

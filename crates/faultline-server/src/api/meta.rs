@@ -37,7 +37,7 @@ pub(crate) struct DatabaseView {
 
 /// Whether the server and its database work.
 #[utoipa::path(
-    get, path = "/health", tag = "health", security(()),
+    get, path = "/health", operation_id = "health", tag = "health", security(()),
     responses(
         (status = 200, description = "They do.", body = HealthView),
         (status = 503, description = "They do not, and why.", body = HealthView),
@@ -49,7 +49,7 @@ pub(crate) async fn health(State(app): State<Arc<App>>) -> Response {
 
 /// Whether the process is there at all.
 #[utoipa::path(
-    get, path = "/health/live", tag = "health", security(()),
+    get, path = "/health/live", operation_id = "health_live", tag = "health", security(()),
     responses((status = 200, description = "It is.", body = HealthView)),
 )]
 pub(crate) async fn live(State(app): State<Arc<App>>) -> Response {
@@ -59,7 +59,7 @@ pub(crate) async fn live(State(app): State<Arc<App>>) -> Response {
 
 /// Whether the server should be sent requests.
 #[utoipa::path(
-    get, path = "/health/ready", tag = "health", security(()),
+    get, path = "/health/ready", operation_id = "health_ready", tag = "health", security(()),
     responses(
         (status = 200, description = "It should.", body = HealthView),
         (status = 503, description = "It should not: the database can't be used, or the server is stopping.",

@@ -31,7 +31,7 @@ pub(crate) struct CancelView {
 
 /// Cancel a job.
 #[utoipa::path(
-    post, path = "/v1/jobs/{id}/cancel", tag = "jobs", params(("id" = Uuid, Path)),
+    post, path = "/v1/jobs/{id}/cancel", operation_id = "cancel_job", tag = "jobs", params(("id" = Uuid, Path)),
     responses(
         (status = 200, description = "It has ended, or was asked to stop.", body = CancelView),
         (status = 404, description = "There is no such job.", body = ProblemBody, content_type = "application/problem+json"),
@@ -59,7 +59,7 @@ pub(crate) async fn cancel(
 /// A job that has ended stays as it is and gets a successor, the same one however often this is asked; one that waits for
 /// its time becomes due now.
 #[utoipa::path(
-    post, path = "/v1/jobs/{id}/retry", tag = "jobs", params(("id" = Uuid, Path)),
+    post, path = "/v1/jobs/{id}/retry", operation_id = "retry_job", tag = "jobs", params(("id" = Uuid, Path)),
     responses(
         (status = 201, description = "The successor of a job that had ended.", body = EnqueuedView,
          headers(("Location" = String, description = "The successor's path."))),
@@ -86,7 +86,7 @@ pub(crate) async fn retry(
         }
     };
     let job = read_job(&app, next).await?;
-    app.enqueuer.committer().hints().tell(std::iter::once(job.queue.as_str()));
+    app.enqueuer.committer().notifier().hint(&job.queue);
     let view = Json(EnqueuedView { created, job: job.into() });
     if created {
         let location = format!("/v1/jobs/{next}");

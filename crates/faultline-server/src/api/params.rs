@@ -47,7 +47,8 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Answer<Self> {
         Query::try_from_uri(&parts.uri).map(|Query(params)| Self(params)).map_err(|e| {
             let text = e.body_text();
-            let problem = Kind::InvalidParameter.because(text.trim_start_matches("Failed to deserialize query string: "));
+            let problem =
+                Kind::InvalidParameter.because(text.trim_start_matches("Failed to deserialize query string: "));
             match text.split('`').nth(1) {
                 Some(name) => problem.in_field(name),
                 None => problem,

@@ -70,7 +70,7 @@ pub(crate) struct QueueListView {
 
 /// List the queues.
 #[utoipa::path(
-    get, path = "/v1/queues", tag = "queues",
+    get, path = "/v1/queues", operation_id = "list_queues", tag = "queues",
     responses(
         (status = 200, description = "The queues.", body = QueueListView),
         (status = 503, description = "The database is away.", body = ProblemBody, content_type = "application/problem+json"),
@@ -85,7 +85,7 @@ pub(crate) async fn list(State(app): State<Arc<App>>) -> Answer<Json<QueueListVi
 ///
 /// A queue exists by being named: one that nothing names is empty.
 #[utoipa::path(
-    get, path = "/v1/queues/{name}", tag = "queues", params(("name" = String, Path)),
+    get, path = "/v1/queues/{name}", operation_id = "get_queue", tag = "queues", params(("name" = String, Path)),
     responses(
         (status = 200, description = "The queue.", body = QueueView),
         (status = 400, description = "Not a name.", body = ProblemBody, content_type = "application/problem+json"),
@@ -111,7 +111,7 @@ pub(crate) struct PauseRequest {
 
 /// Pause a queue: no job of it starts until it is resumed; what runs goes on.
 #[utoipa::path(
-    post, path = "/v1/queues/{name}/pause", tag = "queues", params(("name" = String, Path)),
+    post, path = "/v1/queues/{name}/pause", operation_id = "pause_queue", tag = "queues", params(("name" = String, Path)),
     request_body = Option<PauseRequest>,
     responses(
         (status = 200, description = "The queue, paused.", body = QueueView),
@@ -134,7 +134,7 @@ pub(crate) async fn pause(
 
 /// Resume a queue; one that is not paused stays as it is.
 #[utoipa::path(
-    post, path = "/v1/queues/{name}/resume", tag = "queues", params(("name" = String, Path)),
+    post, path = "/v1/queues/{name}/resume", operation_id = "resume_queue", tag = "queues", params(("name" = String, Path)),
     responses(
         (status = 200, description = "The queue.", body = QueueView),
         (status = 400, description = "Not a name.", body = ProblemBody, content_type = "application/problem+json"),
@@ -146,7 +146,7 @@ pub(crate) async fn resume(
     Extension(Actor(actor)): Extension<Actor>,
 ) -> Answer<Json<QueueView>> {
     app.call(async |client| operate::resume(client, &actor, &name).await).await?;
-    app.enqueuer.committer().hints().tell(std::iter::once(name.as_str()));
+    app.enqueuer.committer().notifier().hint(&name);
     read_queue(&app, &name).await.map(Json)
 }
 
@@ -216,7 +216,7 @@ pub(crate) struct WorkerListView {
 
 /// List the workers.
 #[utoipa::path(
-    get, path = "/v1/workers", tag = "workers",
+    get, path = "/v1/workers", operation_id = "list_workers", tag = "workers",
     responses(
         (status = 200, description = "The workers.", body = WorkerListView),
         (status = 503, description = "The database is away.", body = ProblemBody, content_type = "application/problem+json"),

@@ -94,9 +94,9 @@ impl FromHeaders {
     /// Reads the key and the trace context.
     pub(crate) fn read(headers: &HeaderMap) -> Answer<Self> {
         let mut keys = headers.get_all(KEY_HEADER).iter();
-        let key = keys.next().map(|key| {
-            std::str::from_utf8(key.as_bytes()).map(str::to_owned).map_err(|_| wrong_key("must be UTF-8"))
-        });
+        let key = keys
+            .next()
+            .map(|key| std::str::from_utf8(key.as_bytes()).map(str::to_owned).map_err(|_| wrong_key("must be UTF-8")));
         if keys.next().is_some() {
             return Err(wrong_key("must be given once"));
         }
@@ -148,7 +148,9 @@ impl EnqueueRequest {
         }
         job.start = match (self.delay, self.run_at) {
             (Some(_), Some(_)) => {
-                return Err(Kind::InvalidField.because("run_at: delay and run_at exclude each other").in_field("run_at"));
+                return Err(Kind::InvalidField
+                    .because("run_at: delay and run_at exclude each other")
+                    .in_field("run_at"));
             }
             (Some(Span(delay)), None) => Start::After(delay),
             (None, Some(Instant(at))) => Start::At(at),

@@ -145,11 +145,7 @@ impl From<read::Job> for JobView {
             created_at: job.created_at,
             started_at: job.started_at,
             finished_at: job.finished_at,
-            lease: job.lease.map(|lease| LeaseView {
-                id: lease.id,
-                owner: lease.owner,
-                expires_at: lease.expires_at,
-            }),
+            lease: job.lease.map(|lease| LeaseView { id: lease.id, owner: lease.owner, expires_at: lease.expires_at }),
             result: job.result,
             last_error: job.last_error,
             reason: job.reason,
