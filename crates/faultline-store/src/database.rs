@@ -108,9 +108,8 @@ impl Database {
             .map_err(pool_error)?;
         let mut borrowed = Borrowed(Some(session));
         let client = borrowed.0.as_mut().expect("taken only below and on drop");
-        let answer = match tokio::time::timeout_at(deadline, call(client)).await {
-            Ok(answer) => answer,
-            Err(_) => return Err(Error::Indeterminate { reason: "no answer within the time limit".into() }),
+        let Ok(answer) = tokio::time::timeout_at(deadline, call(client)).await else {
+            return Err(Error::Indeterminate { reason: "no answer within the time limit".into() });
         };
         if !matches!(&answer, Err(error) if error.is_connection_fault()) {
             borrowed.give_back();

@@ -1,5 +1,6 @@
 //! What the tests of the library share.
 #![allow(dead_code, reason = "each test binary uses its part")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use faultline::{Client, JobId, JobRecord, State, Summary, Worker};
 use faultline_cluster::testing::{self, TestDatabase};
