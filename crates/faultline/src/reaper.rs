@@ -26,9 +26,14 @@ use tokio_util::sync::CancellationToken;
 
 /// Between two looks; what becomes due in between is awaited by a timer. With one renewal each five seconds an idle worker stays at one statement a second.
 pub(crate) const TICK: Duration = Duration::from_millis(1200);
+/// A look may take one part in this many of the time of all processes together: under a snapshot that was forgotten open it has to
+/// pass the entries of every job that has ended since.
+const LOOK_SHARE: u32 = 20;
+/// Between two dear looks, at most.
+const LONGEST_TICK: Duration = Duration::from_secs(30);
 /// How long a worker's presence may be missing before its jobs are recovered.
 const ABSENCE_GRACE: Duration = Duration::from_secs(2);
-/// A gap between two looks that breaks the contact: the process was stopped, or the database did not answer.
+/// A delay of the next look that breaks the contact: the process was stopped, or the database did not answer.
 const CONTACT_GAP: Duration = Duration::from_secs(4);
 /// Rows beyond the slots of all workers that a look covers: queued rows before the last running one, such as released ones.
 const LOOK_BEYOND: i64 = 1000;
@@ -45,7 +50,10 @@ pub struct Reaper {
     lease_ttl: Duration,
     /// Since when every look has been answered in time; none while out of contact.
     contact_since: Option<Instant>,
-    last_look: Instant,
+    /// When the next look is planned.
+    next_look: Instant,
+    /// The least time between two looks, by what they cost.
+    tick: Duration,
     /// Whether no look has failed since the start, or contact has lasted for a lease time since the last that did.
     steady: bool,
     /// Workers whose presence is missing, and since when this process has seen that.
@@ -77,7 +85,8 @@ impl Reaper {
             queues,
             lease_ttl: DEFAULT_LEASE_TTL,
             contact_since: None,
-            last_look: now,
+            next_look: now,
+            tick: TICK,
             steady: true,
             missing: HashMap::new(),
             look_at: LOOK_BEYOND,
@@ -116,9 +125,10 @@ impl Reaper {
                     pause.next()
                 }
             };
+            self.next_look = Instant::now() + wait;
             tokio::select! {
                 () = shutdown.cancelled() => {}
-                () = tokio::time::sleep(wait) => {}
+                () = tokio::time::sleep_until(self.next_look) => {}
             }
         }
     }
@@ -126,7 +136,7 @@ impl Reaper {
     /// A tick, shortened to the moment at which a missing worker's grace ends.
     fn until_next_look(&self) -> Duration {
         let now = Instant::now();
-        let tick = TICK.mul_f64(rand::rng().random_range(0.9..1.0));
+        let tick = self.tick.mul_f64(rand::rng().random_range(0.9..1.0));
         self.missing
             .values()
             .map(|since| *since + ABSENCE_GRACE)
@@ -138,7 +148,7 @@ impl Reaper {
 
     async fn look(&mut self) -> Result<Watch> {
         let began = Instant::now();
-        if began.duration_since(self.last_look) > CONTACT_GAP {
+        if began.duration_since(self.next_look) > CONTACT_GAP {
             // Stopped or cut off since the last look: others may have been as well.
             self.contact_since = None;
             self.steady = false;
@@ -148,10 +158,11 @@ impl Reaper {
         let look_at = self.look_at;
         let found = self.link.call(async |session| watch(session, &queues, look_at).await).await?;
         let now = Instant::now();
-        self.last_look = now;
         if now.duration_since(began) > CONTACT_GAP {
             self.contact_since = None;
         }
+        let processes = u32::try_from(found.workers.max(1)).unwrap_or(u32::MAX);
+        self.tick = (now.duration_since(began) * LOOK_SHARE).saturating_mul(processes).clamp(TICK, LONGEST_TICK);
         self.look_at = found.slots.saturating_add(LOOK_BEYOND);
         let contact_since = *self.contact_since.get_or_insert(now);
         let held_off = now.duration_since(contact_since) >= self.lease_ttl;

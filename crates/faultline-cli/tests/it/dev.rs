@@ -91,9 +91,11 @@ fn a_worker_that_crashes_is_replaced_and_so_is_a_postmaster_that_dies() {
         file.lines().next()?.trim().parse::<i32>().ok()
     });
     rustix::process::kill_process(rustix::process::Pid::from_raw(postmaster).unwrap(), Signal::KILL).unwrap();
-    dev.program.line("it is started again");
-    until("jobs to be accepted again", || (http(&dev.address, "GET /health", "").0 == 200).then_some(()));
-    let echo = dev.enqueue("{\"kind\":\"demo.echo\"}");
+    dev.program.line("postgres runs again");
+    let echo = until("jobs to be accepted again", || {
+        let (status, body) = http(&dev.address, "POST /v1/jobs", "{\"kind\":\"demo.echo\"}");
+        (status == 201).then(|| serde_json::from_str::<Value>(&body).unwrap()["id"].as_str().unwrap().to_owned())
+    });
     assert_eq!(dev.ended(&echo)["state"], "succeeded");
     assert_eq!(dev.program.stop(), 0);
 }

@@ -7,5 +7,6 @@ mod exec;
 mod help;
 mod jobs;
 mod migrate;
+mod recovery;
 mod serve;
 mod webhook;

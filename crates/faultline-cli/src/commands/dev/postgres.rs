@@ -50,8 +50,9 @@ impl Postgres {
             }
             tracing::warn!("postgres has died; it is started again");
             tokio::time::sleep(AWAY).await;
-            if let Err(error) = self.with(Cluster::start_again).await {
-                tracing::error!("postgres does not start: {error:#}");
+            match self.with(Cluster::start_again).await {
+                Ok(()) => tracing::info!("postgres runs again"),
+                Err(error) => tracing::error!("postgres does not start: {error:#}"),
             }
         }
     }

@@ -9,6 +9,7 @@ use clap::Args;
 use faultline::{Client, Enqueue, Enqueued, Error, JobId};
 use faultline_core::{json, limits};
 use faultline_store::Database;
+use faultline_store::enqueue::notify;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -79,11 +80,13 @@ pub(super) async fn run(options: &Options, global: &Global) -> Done {
     let payload = parsed("PAYLOAD", &payload_text(&options.payload)?, limits::MAX_PAYLOAD_BYTES)?;
     let database = Database::new(&url(global)?, "faultline cli", 1).map_err(|error| usage(error.to_string()))?;
     let shown = database.shown().to_owned();
-    let client = Client::of(database);
+    let client = Client::of(database.clone());
     let schema = client.check_schema().await;
     schema.map_err(|error| explain(error, options, &shown))?;
     let enqueued = with_options(client.enqueue_raw(&options.kind, payload), options)?.await;
     let enqueued = enqueued.map_err(|error| explain(error, options, &shown))?;
+    // The client hints in the background, which ends with this process; a worker that misses it finds the job by looking.
+    let _ = database.run(async |session| notify(session, &options.queue).await).await;
     let answer = Answer { id: enqueued.id(), created: matches!(enqueued, Enqueued::Created(_)) };
     let id = answer.id;
     let text = if answer.created {
