@@ -1,0 +1,6 @@
+//! The store against a real Postgres: one binary, so that its tests share one cluster; one database per test.
+//! Nothing here sleeps to let something happen: who must wait is seen waiting, through `pg_blocking_pids`.
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
+mod common;
+mod migrate;
