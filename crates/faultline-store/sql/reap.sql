@@ -3,7 +3,7 @@
 -- Looks at the first $3 visible rows of each priority in claim order: what runs lies before what
 -- still waits. Ends at most $4 leases at a time.
 -- A crash is charged: a job without an attempt left ends as failed (crash_loop), one that was asked
--- to stop as cancelled. Where several jobs fell with one worker, only those that fell most often
+-- to stop as cancelled (worker_lost: not by the word of its attempt, which finish_outcome.sql must tell apart). Where several jobs fell with one worker, only those that fell most often
 -- before are charged, and of those only one that stands alone or falls for the first time: a
 -- neighbour of a job that kills its process loses one attempt at most.
 -- The job keeps its place in the queue. Locks: the reaped rows, in id order, never waiting.
@@ -81,7 +81,7 @@ with absent as materialized (
            g.backoff_cap_ms, g.attempts, g.crashes + case when g.suspect then 1 else 0 end,
            case when g.cancel_requested_at is not null then 'cancelled' else 'failed' end::faultline.job_state,
            g.priority, g.queue, g.kind, g.key,
-           case when g.cancel_requested_at is not null then 'cancelled' else 'crash_loop' end,
+           case when g.cancel_requested_at is not null then 'worker_lost' else 'crash_loop' end,
            case when g.outcome = 'expired' then 'the lease expired' else 'the worker was lost' end,
            g.headers, g.payload
       from gone g

@@ -3,5 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 mod common;
+mod edges;
 mod migrate;
 mod plans;
+mod races;
+mod steps;
+mod transitions;
