@@ -9,8 +9,8 @@ use faultline_core::{Invalid, JobId, NewJob, Start, limits};
 use jiff::Timestamp;
 use serde_json::value::RawValue;
 use std::collections::HashSet;
-use tokio_postgres::Row;
 use tokio_postgres::types::{Json, ToSql, Type};
+use tokio_postgres::{IsolationLevel, Row};
 use uuid::Uuid;
 
 const ENQUEUE: &str = include_str!("../sql/enqueue.sql");
@@ -190,7 +190,9 @@ async fn insert_keyless_again(client: &mut ClientWrapper, jobs: &[&NewJob]) -> R
     while !missing.is_empty() {
         let ids: Vec<Uuid> = missing.iter().map(|job| job.id.0).collect();
         let columns = Columns::of(missing.iter().copied());
-        let transaction = client.transaction().await.map_err(|e| Error::from(e).before_sending())?;
+        // The second statement must see what the first one may have waited for.
+        let transaction = client.build_transaction().isolation_level(IsolationLevel::ReadCommitted).start().await;
+        let transaction = transaction.map_err(|e| Error::from(e).before_sending())?;
         let insert = transaction.prepare_cached(INSERT_AGAIN).await?;
         transaction.execute(&insert, &columns.params_without_keys()).await?;
         let before = transaction.prepare_cached(ENQUEUED_BEFORE).await?;

@@ -239,10 +239,6 @@ pub(crate) async fn count(client: &Client, what: &str) -> i64 {
     value(client, &format!("select count(*) from {what}"), &[]).await
 }
 
-pub(crate) async fn backend_pid(client: &Client) -> i32 {
-    value(client, "select pg_backend_pid()", &[]).await
-}
-
 /// Asks until the answer is yes.
 pub(crate) async fn until(client: &Client, what: &str, params: &[&(dyn ToSql + Sync)]) {
     let asking = async {
@@ -261,17 +257,17 @@ pub(crate) enum Start<T> {
     Blocked,
 }
 
-/// Drives a call of the session with this backend until it returns or is seen waiting for a lock.
+/// Drives a call until it returns or a session of this database is seen waiting for a lock.
 pub(crate) async fn returned_or_blocked<T>(
     observer: &Client,
-    pid: i32,
     call: &mut (impl Future<Output = T> + Unpin),
 ) -> Start<T> {
-    let params: [&(dyn ToSql + Sync); 1] = [&pid];
+    let blocked = "select exists (select from pg_stat_activity where datname = current_database()
+                       and wait_event_type = 'Lock' and cardinality(pg_blocking_pids(pid)) > 0)";
     tokio::select! {
         biased;
         answer = call => Start::Returned(answer),
-        () = until(observer, "select cardinality(pg_blocking_pids($1)) > 0", &params) => Start::Blocked,
+        () = until(observer, blocked, &[]) => Start::Blocked,
     }
 }
 

@@ -4,6 +4,8 @@
 
 mod common;
 mod edges;
+mod enqueue_again;
+mod keys;
 mod migrate;
 mod plans;
 mod races;

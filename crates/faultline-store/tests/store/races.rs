@@ -4,7 +4,7 @@
 //! What must hold has an oracle: the same steps taken one after the other. A race must end as one of the two orders would,
 //! in what both were told and in every fact of the job - or as if the second had not happened where it goes around locked rows.
 
-use crate::common::{DEADLINE, Db, Facts, Start as Progress, backend_pid, returned_or_blocked};
+use crate::common::{DEADLINE, Db, Facts, Start as Progress, returned_or_blocked};
 use crate::steps::{Case, Start, Step, in_turn};
 use faultline_store::Session;
 use std::collections::HashMap;
@@ -14,7 +14,6 @@ type Outcome = (Vec<String>, (Facts, i64));
 struct Race {
     first: Session,
     second: Session,
-    second_pid: i32,
     observer: Session,
     in_order: HashMap<(Start, Vec<Step>), Outcome>,
 }
@@ -22,8 +21,7 @@ struct Race {
 impl Race {
     async fn new(db: &Db) -> Self {
         let (first, second, observer) = (db.session().await, db.session().await, db.session().await);
-        let second_pid = backend_pid(&second).await;
-        Self { first, second, second_pid, observer, in_order: HashMap::new() }
+        Self { first, second, observer, in_order: HashMap::new() }
     }
 
     /// Both answers, and what became of the job.
@@ -32,7 +30,7 @@ impl Race {
         self.first.batch_execute("begin").await.unwrap();
         let told_first = first.take(&self.first, &case).await;
         let mut call = Box::pin(second.take(&self.second, &case));
-        let progress = returned_or_blocked(&self.observer, self.second_pid, &mut call).await;
+        let progress = returned_or_blocked(&self.observer, &mut call).await;
         self.first.batch_execute(end).await.unwrap();
         let told_second = match progress {
             Progress::Returned(told) => told,
