@@ -27,7 +27,7 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(3);
 /// What every session of the engine runs under: time limits, so that a stopped process can't hold a row for ever; and the
 /// isolation that the statements are written for, whatever the database's default is: they meet rows that others have just
 /// changed, and look again with a newer snapshot.
-const SESSION_OPTIONS: &str = "-c statement_timeout=30s -c lock_timeout=10s -c default_transaction_isolation=read\\ committed \
+const SESSION_OPTIONS: &str = "-c statement_timeout=30s -c lock_timeout=10s \
     -c idle_in_transaction_session_timeout=30s -c default_transaction_isolation=read\\ committed -c jit=off \
     -c enable_seqscan=off -c faultline.direct=on";
 
