@@ -13,7 +13,8 @@ const QUEUES_OF_WORKERS: &str = include_str!("../sql/queues_of_workers.sql");
 const BURY: &str = include_str!("../sql/bury.sql");
 const QUEUE_NAMES: &str = include_str!("../sql/queue_names.sql");
 
-/// Leases that one statement ends at most; the caller asks again while it gets as many.
+/// Leases that one statement ends, and the rest of those of the last worker among them; the caller asks again while it gets
+/// as many.
 pub const REAP_LIMIT: usize = 500;
 
 /// What one look at some queues found.
@@ -52,21 +53,22 @@ pub async fn watch(client: &ClientWrapper, queues: &[String], look_at: i64) -> R
     Ok(watch)
 }
 
-/// Ends up to [`REAP_LIMIT`] leases of a queue that have expired, or that belong to `absent` workers whose presence session
+/// Ends about [`REAP_LIMIT`] leases of some queues that have expired, or that belong to `absent` workers whose presence session
 /// is still gone. The caller must have been in contact with the database for a whole lease time before, so that workers which
 /// outlived an outage renew first. Answers each job with where it went: `queued`, or how it ended.
+/// Name all queues of one worker in one call: its jobs are judged together.
 ///
 /// # Errors
 /// Those of the connection; nothing or all of it was done.
 pub async fn reap(
     client: &ClientWrapper,
-    queue: &str,
+    queues: &[String],
     absent: &[WorkerId],
     look_at: i64,
 ) -> Result<Vec<(JobId, State)>> {
     let absent: Vec<Uuid> = absent.iter().map(|worker| worker.0).collect();
     let limit = i64::try_from(REAP_LIMIT).unwrap_or(i64::MAX);
-    query(client, REAP, &[&queue, &absent, &look_at, &limit])
+    query(client, REAP, &[&queues, &absent, &look_at, &limit])
         .await?
         .iter()
         .map(|row| Ok((JobId(row.try_get("id")?), state(row)?)))
@@ -80,16 +82,15 @@ pub async fn reap(
 /// Those of the connection; what was reaped stays reaped.
 pub async fn bury(client: &ClientWrapper, absent: &[WorkerId], look_at: i64) -> Result<Vec<(JobId, State)>> {
     let ids: Vec<Uuid> = absent.iter().map(|worker| worker.0).collect();
+    let rows = query(client, QUEUES_OF_WORKERS, &[&ids]).await?;
+    let queues = rows.iter().map(|row| Ok(row.try_get(0)?)).collect::<Result<Vec<String>>>()?;
     let mut reaped = Vec::new();
-    for row in query(client, QUEUES_OF_WORKERS, &[&ids]).await? {
-        let queue: String = row.try_get(0)?;
-        loop {
-            let some = reap(client, &queue, absent, look_at).await?;
-            let was_full = some.len() >= REAP_LIMIT;
-            reaped.extend(some);
-            if !was_full {
-                break;
-            }
+    loop {
+        let some = reap(client, &queues, absent, look_at).await?;
+        let was_full = some.len() >= REAP_LIMIT;
+        reaped.extend(some);
+        if !was_full {
+            break;
         }
     }
     query(client, BURY, &[&ids]).await?;

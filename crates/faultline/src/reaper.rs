@@ -187,15 +187,13 @@ impl Reaper {
             self.missing.retain(|worker, _| !gone.contains(worker));
             tracing::warn!(workers = ?gone, jobs = reaped.len(), "workers are gone; their jobs were recovered");
         }
-        for queue in &found.expired {
-            loop {
-                let reaped = self.link.call(async |session| reap(session, queue, &[], look_at).await).await?;
-                if !reaped.is_empty() {
-                    tracing::warn!(%queue, jobs = reaped.len(), "leases had expired; their jobs were recovered");
-                }
-                if reaped.len() < REAP_LIMIT {
-                    break;
-                }
+        while !found.expired.is_empty() {
+            let reaped = self.link.call(async |session| reap(session, &found.expired, &[], look_at).await).await?;
+            if !reaped.is_empty() {
+                tracing::warn!(queues = ?found.expired, jobs = reaped.len(), "leases had expired; their jobs were recovered");
+            }
+            if reaped.len() < REAP_LIMIT {
+                break;
             }
         }
         Ok(())

@@ -151,8 +151,13 @@ pub(crate) async fn running(client: &ClientWrapper, job: &NewJob, ttl: Duration)
 
 /// Ends one attempt.
 pub(crate) async fn end(client: &ClientWrapper, job: &ClaimedJob, ending: Ending) -> Finished {
+    end_in(client, QUEUE, job, ending).await
+}
+
+/// Ends one attempt of another queue.
+pub(crate) async fn end_in(client: &ClientWrapper, queue: &str, job: &ClaimedJob, ending: Ending) -> Finished {
     let one = Finish { id: job.id, lease_id: job.lease_id, ending };
-    finish(client, QUEUE, &[one]).await.unwrap()[0]
+    finish(client, queue, &[one]).await.unwrap()[0]
 }
 
 pub(crate) fn complete() -> Ending {

@@ -3,11 +3,13 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 mod common;
+mod crashes;
 mod edges;
 mod enqueue_again;
 mod keys;
 mod migrate;
 mod plans;
 mod races;
+mod reap;
 mod steps;
 mod transitions;

@@ -219,7 +219,7 @@ async fn reap_reads_in_claim_order_and_writes_by_id() {
             let reap = Hot {
                 name: "reap",
                 sql: include_str!("../../sql/reap.sql"),
-                arguments: "'q', {ids}, 1000, 100",
+                arguments: "array['q', 'r'], {ids}, 1000, 100",
                 plans: Plans::InOrder,
                 index: "jobs_claim_order",
                 sorts: true,

@@ -74,7 +74,7 @@ impl Step {
             Self::Release => case.end(client, Ending::Release { delay: None, reason: "drain".into() }).await,
             Self::Snooze => case.end(client, Ending::Snooze(Duration::from_secs(60))).await,
             Self::Cancel => format!("{:?}", cancel(client, "test", case.id()).await.unwrap()),
-            Self::Reap => match reap(client, queue, &[case.owner], 1000).await.unwrap().first() {
+            Self::Reap => match reap(client, std::slice::from_ref(queue), &[case.owner], 1000).await.unwrap().first() {
                 Some((id, state)) if *id == case.id() => format!("reaped to {state}"),
                 Some(other) => panic!("reaped {other:?}"),
                 None => "nothing".into(),
