@@ -7,6 +7,7 @@ mod crashes;
 mod edges;
 mod enqueue_again;
 mod keys;
+mod limits;
 mod migrate;
 mod plans;
 mod races;
