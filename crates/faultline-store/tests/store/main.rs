@@ -2,15 +2,18 @@
 //! Nothing here sleeps to let something happen: who must wait is seen waiting, through `pg_blocking_pids`.
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
+mod claims;
 mod common;
 mod crashes;
 mod edges;
 mod enqueue_again;
 mod keys;
 mod limits;
+mod maintain;
 mod migrate;
 mod plans;
 mod races;
 mod reap;
+mod roles;
 mod steps;
 mod transitions;
