@@ -274,6 +274,8 @@ create table faultline.workers (
     -- The backend whose end says that the process is gone; null behind a transaction pooler.
     presence_pid        int,
     presence_started_at timestamptz,
+    -- The start of the server that it belongs to: after a restart or a failover no session is left, and says nothing.
+    presence_server     timestamptz,
     pid                 int         not null,
     slots               int         not null,
     running             int         not null default 0,

@@ -19,39 +19,49 @@ $$;
 --   p_key_ttls_ms  how long a key stays taken, ms
 --   p_delays_ms    start no sooner than this many ms from now; p_run_ats, where given, wins
 -- Answers one row a job, `ord` counting from 1: the id under which the job is known, whether this
--- call created it, and whether its key is taken by another request (then nothing was created).
--- Locks: keys in (queue, key) order. Safe to repeat for keyed jobs; a repeat of one without a key
--- raises unique_violation while the job waits or runs.
+-- call created it, and whether its key is taken by another request (then nothing was created); for a
+-- job that this call created its times as they were stored.
+-- Locks: keys in (queue, key) order. Safe to repeat for keyed jobs, also when the key's window ends
+-- between the tries; a repeat of one without a key raises unique_violation while the job waits or runs.
 create function faultline.enqueue_batch(
     p_ids uuid[], p_queues text[], p_kinds text[], p_payloads jsonb[], p_headers jsonb[],
     p_keys text[], p_key_ttls_ms bigint[], p_priorities smallint[], p_delays_ms bigint[],
     p_run_ats timestamptz[], p_max_attempts int[], p_timeouts_ms int[],
     p_backoff_bases_ms int[], p_backoff_caps_ms int[]
-) returns table (ord bigint, id uuid, created boolean, conflict boolean)
+) returns table (ord bigint, id uuid, created boolean, conflict boolean,
+                 created_at timestamptz, next_run_at timestamptz)
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
 as $$
 #variable_conflict use_column
 begin
     -- Fast path: no keys. cardinality() of what is left after the nulls are taken out.
     if cardinality(array_remove(p_keys, null)) = 0 then
-        insert into faultline.jobs (
-            id, queue, kind, payload, headers, priority, created_at, next_run_at,
-            max_attempts, timeout_ms, backoff_base_ms, backoff_cap_ms)
-        select i.id, i.queue, i.kind, i.payload, i.headers, i.priority, clock_timestamp(),
-               greatest(i.run_at, clock_timestamp() + i.delay_ms * interval '1 millisecond'),
-               i.max_attempts, i.timeout_ms, i.backoff_base_ms, i.backoff_cap_ms
-          from unnest(p_ids, p_queues, p_kinds, p_payloads, p_headers, p_priorities, p_delays_ms,
-                      p_run_ats, p_max_attempts, p_timeouts_ms, p_backoff_bases_ms, p_backoff_caps_ms)
-               as i(id, queue, kind, payload, headers, priority, delay_ms,
-                    run_at, max_attempts, timeout_ms, backoff_base_ms, backoff_cap_ms);
-        return query select u.ord, u.id, true, false
-                       from unnest(p_ids) with ordinality as u(id, ord);
+        return query
+        with input as materialized (
+            select i.*, clock_timestamp() as now
+              from unnest(p_ids, p_queues, p_kinds, p_payloads, p_headers, p_priorities, p_delays_ms,
+                          p_run_ats, p_max_attempts, p_timeouts_ms, p_backoff_bases_ms,
+                          p_backoff_caps_ms) with ordinality
+                   as i(id, queue, kind, payload, headers, priority, delay_ms,
+                        run_at, max_attempts, timeout_ms, backoff_base_ms, backoff_cap_ms, ord)
+        ), inserted as (
+            insert into faultline.jobs (
+                id, queue, kind, payload, headers, priority, created_at, next_run_at,
+                max_attempts, timeout_ms, backoff_base_ms, backoff_cap_ms)
+            select i.id, i.queue, i.kind, i.payload, i.headers, i.priority, i.now,
+                   greatest(i.run_at, i.now + i.delay_ms * interval '1 millisecond'),
+                   i.max_attempts, i.timeout_ms, i.backoff_base_ms, i.backoff_cap_ms
+              from input i
+        )
+        select i.ord, i.id, true, false, i.now,
+               greatest(i.run_at, i.now + i.delay_ms * interval '1 millisecond')
+          from input i;
         return;
     end if;
 
     return query
     with input as materialized (
-        select *,
+        select i.*, clock_timestamp() as now,
                -- What makes two requests the same: everything that decides what will run and when,
                -- as it was asked for. Headers are left out: a retried request has another trace.
                case when i.key is not null then sha256(convert_to(jsonb_build_array(
@@ -71,11 +81,16 @@ begin
         select f.queue, f.key, f.id, f.fingerprint,
                statement_timestamp() + f.key_ttl_ms * interval '1 millisecond'
           from first_of_key f order by f.queue, f.key
+        -- A window that has ended opens the key for another job, never for the same one again.
         on conflict (queue, key) do update set
-            hits        = case when k.expires_at <= statement_timestamp() then 0 else k.hits + 1 end,
-            job_id      = case when k.expires_at <= statement_timestamp() then excluded.job_id else k.job_id end,
-            fingerprint = case when k.expires_at <= statement_timestamp() then excluded.fingerprint else k.fingerprint end,
-            expires_at  = case when k.expires_at <= statement_timestamp() then excluded.expires_at else k.expires_at end
+            hits        = case when k.expires_at <= statement_timestamp() and k.job_id <> excluded.job_id
+                               then 0 else k.hits + 1 end,
+            job_id      = case when k.expires_at <= statement_timestamp()
+                               then excluded.job_id else k.job_id end,
+            fingerprint = case when k.expires_at <= statement_timestamp()
+                               then excluded.fingerprint else k.fingerprint end,
+            expires_at  = case when k.expires_at <= statement_timestamp()
+                               then excluded.expires_at else k.expires_at end
         returning k.queue, k.key, k.job_id, k.fingerprint, k.hits
     ), fresh as materialized (
         select i.*, k.job_id, k.fingerprint is distinct from i.fingerprint and i.key is not null as conflict,
@@ -85,12 +100,14 @@ begin
         insert into faultline.jobs (
             id, queue, kind, payload, headers, key, priority, created_at, next_run_at,
             max_attempts, timeout_ms, backoff_base_ms, backoff_cap_ms)
-        select f.id, f.queue, f.kind, f.payload, f.headers, f.key, f.priority, clock_timestamp(),
-               greatest(f.run_at, clock_timestamp() + f.delay_ms * interval '1 millisecond'),
+        select f.id, f.queue, f.kind, f.payload, f.headers, f.key, f.priority, f.now,
+               greatest(f.run_at, f.now + f.delay_ms * interval '1 millisecond'),
                f.max_attempts, f.timeout_ms, f.backoff_base_ms, f.backoff_cap_ms
           from fresh f where f.created
     )
-    select f.ord, coalesce(f.job_id, f.id), f.created, f.conflict and not f.created
+    select f.ord, coalesce(f.job_id, f.id), f.created, f.conflict and not f.created,
+           case when f.created then f.now end,
+           case when f.created then greatest(f.run_at, f.now + f.delay_ms * interval '1 millisecond') end
       from fresh f order by f.ord;
 end $$;
 

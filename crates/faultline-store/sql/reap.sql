@@ -16,7 +16,8 @@ with absent as materialized (
        and w.presence_pid is not null
        and not exists (
             select from pg_catalog.pg_stat_activity a
-             where a.pid = w.presence_pid
+             where w.presence_server = pg_postmaster_start_time()
+               and a.pid = w.presence_pid
                and (a.backend_start is null or a.backend_start = w.presence_started_at))
 ), candidate as materialized (
     select c.id, rank() over (order by c.lease_owner) as first_of_worker

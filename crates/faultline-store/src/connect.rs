@@ -64,6 +64,7 @@ pub(crate) struct Connector {
     config: Config,
     tls: MakeRustlsConnect,
     shown: Arc<str>,
+    settings: &'static str,
 }
 
 /// A connection that was just opened.
@@ -101,7 +102,12 @@ impl Connector {
             config.get_hosts().iter().map(show_host).collect::<Vec<_>>().join(","),
             config.get_dbname().unwrap_or_default()
         );
-        Ok(Self { config, tls: tls::connector(trust, root_cert.as_deref())?, shown: shown.into() })
+        Ok(Self { config, tls: tls::connector(trust, root_cert.as_deref())?, shown: shown.into(), settings: "" })
+    }
+
+    /// Adds settings that win over those of `SESSION_OPTIONS`; those in the user's URL win over both.
+    pub(crate) fn with_settings(self, settings: &'static str) -> Self {
+        Self { settings, ..self }
     }
 
     /// Hosts and database, without user and password: fit for a log.
@@ -119,7 +125,7 @@ impl Connector {
         let mut config = self.config.clone();
         config.application_name(name);
         let users_options = self.config.get_options().unwrap_or_default();
-        config.options(format!("{SESSION_OPTIONS} {} {users_options}", plans.options()));
+        config.options(format!("{SESSION_OPTIONS} {} {} {users_options}", plans.options(), self.settings));
         match self.open_with(&config, notifications.clone()).await {
             // 08P01 is a pooler's refusal of a start-up parameter that it does not know.
             Err(error) if error.code().is_some_and(|c| c.code() == "08P01") => {

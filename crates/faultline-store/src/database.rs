@@ -54,7 +54,15 @@ impl Database {
     /// # Errors
     /// [`Error::Url`] for a URL that can't be used.
     pub fn new(url: &str, name: &str, pool_size: usize) -> Result<Self> {
-        let connector = Connector::parse(url)?;
+        Self::with_settings(url, name, pool_size, "")
+    }
+
+    /// The same with settings for its sessions that win over the usual ones, such as `-c lock_timeout=1s`.
+    ///
+    /// # Errors
+    /// As [`Database::new`].
+    pub fn with_settings(url: &str, name: &str, pool_size: usize, settings: &'static str) -> Result<Self> {
+        let connector = Connector::parse(url)?.with_settings(settings);
         let manager = deadpool_postgres::Manager::from_connect(
             tokio_postgres::Config::new(),
             PoolConnect { connector: connector.clone(), name: name.to_owned() },
@@ -100,9 +108,8 @@ impl Database {
             .map_err(pool_error)?;
         let mut borrowed = Borrowed(Some(session));
         let client = borrowed.0.as_mut().expect("taken only below and on drop");
-        let answer = match tokio::time::timeout_at(deadline, call(client)).await {
-            Ok(answer) => answer,
-            Err(_) => return Err(Error::Indeterminate { reason: "no answer within the time limit".into() }),
+        let Ok(answer) = tokio::time::timeout_at(deadline, call(client)).await else {
+            return Err(Error::Indeterminate { reason: "no answer within the time limit".into() });
         };
         if !matches!(&answer, Err(error) if error.is_connection_fault()) {
             borrowed.give_back();

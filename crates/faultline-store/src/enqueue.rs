@@ -109,8 +109,27 @@ fn timeout_ms(job: &NewJob) -> i32 {
     i32::try_from(millis(job.timeout)).unwrap_or(limits::MAX_TIMEOUT_MS)
 }
 
-/// The channel of the hints that a queue has work; the payload is the queue's name.
+/// The channel of the hints that a queue has work; [`Hint`] reads the payload.
 pub const CHANNEL: &str = "faultline";
+/// Stands before a queue's name, of which it can't be a part, when the work is behind the floors of workers.
+const BEHIND: char = '!';
+
+/// What a notification says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hint<'a> {
+    /// The queue that has work.
+    pub queue: &'a str,
+    /// Whether a claim from the head is needed to find it.
+    pub behind: bool,
+}
+
+impl<'a> Hint<'a> {
+    /// Reads the payload of a notification.
+    pub fn of(payload: &'a str) -> Self {
+        let queue = payload.strip_prefix(BEHIND);
+        Self { queue: queue.unwrap_or(payload), behind: queue.is_some() }
+    }
+}
 
 /// What became of one job of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,18 +151,43 @@ impl Enqueued {
     }
 }
 
+/// The times of a new job as they were stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Times {
+    /// When it was enqueued.
+    pub created_at: Timestamp,
+    /// When it may start.
+    pub next_run_at: Timestamp,
+}
+
 /// Enqueues a batch in one statement; the answers stand in the order of the jobs.
 ///
 /// # Errors
 /// [`Error::Invalid`] for a value out of bounds or more than [`limits::MAX_BATCH`] jobs, before anything is sent.
 /// After [`Error::Indeterminate`] the batch may have been committed: see [`enqueue_again`].
 pub async fn enqueue(client: &ClientWrapper, jobs: &[NewJob]) -> Result<Vec<Enqueued>> {
-    check(jobs)?;
-    let columns = Columns::of(jobs);
-    answers(jobs, &query(client, ENQUEUE, &columns.params()).await?)
+    Ok(enqueue_timed(client, jobs).await?.into_iter().map(|(answer, _)| answer).collect())
 }
 
-/// The same inside a transaction of the caller's own, which decides whether the jobs exist.
+/// The same, with the times of each job that was created.
+///
+/// # Errors
+/// As [`enqueue`].
+pub async fn enqueue_timed(client: &ClientWrapper, jobs: &[NewJob]) -> Result<Vec<(Enqueued, Option<Times>)>> {
+    check(jobs)?;
+    let columns = Columns::of(jobs);
+    let rows = query(client, ENQUEUE, &columns.params()).await?;
+    let answers = answers(jobs, &rows)?;
+    rows.iter().zip(answers).map(|(row, answer)| Ok((answer, times(row)?))).collect()
+}
+
+fn times(row: &Row) -> Result<Option<Times>> {
+    let (created_at, next_run_at): (Option<Timestamp>, Option<Timestamp>) =
+        (row.try_get("created_at")?, row.try_get("next_run_at")?);
+    Ok(created_at.zip(next_run_at).map(|(created_at, next_run_at)| Times { created_at, next_run_at }))
+}
+
+/// Enqueues a batch inside a transaction of the caller's own, which decides whether the jobs exist.
 ///
 /// # Errors
 /// As [`enqueue`]; after an error of the database the transaction can only be rolled back.
@@ -213,6 +257,11 @@ async fn insert_keyless_again(client: &mut ClientWrapper, jobs: &[&NewJob]) -> R
 /// Those of the connection.
 pub async fn notify(client: &ClientWrapper, queue: &str) -> Result<()> {
     query(client, NOTIFY, &[&queue]).await.map(|_| ())
+}
+
+/// The same for work that only a claim from the head finds, such as reaped jobs.
+pub(crate) async fn notify_behind(client: &ClientWrapper, queue: &str) -> Result<()> {
+    notify(client, &format!("{BEHIND}{queue}")).await
 }
 
 fn check(jobs: &[NewJob]) -> Result<()> {

@@ -73,14 +73,15 @@ impl Error {
     /// Whether the same call may succeed later without anybody changing anything but the database's state.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Unreachable { .. } | Self::Indeterminate { .. } => true,
+            Self::Unreachable { .. } | Self::Indeterminate { .. } | Self::SchemaMissing | Self::SchemaTooOld { .. } => {
+                true
+            }
             // Serialization failure, deadlock, lock time-out, out of resources, cancelled by a time-out or an operator.
             Self::Refused { code, .. } => {
                 ["40", "53", "57", "58"].iter().any(|class| code.starts_with(class))
                     || code == "55P03"
                     || code == "XX000"
             }
-            Self::SchemaMissing | Self::SchemaTooOld { .. } => true,
             Self::Url { .. } | Self::MigrationDiffers { .. } | Self::Invalid(_) => false,
         }
     }

@@ -17,6 +17,7 @@ mod connect;
 mod database;
 pub mod enqueue;
 mod error;
+mod explain;
 pub mod finish;
 pub mod lease;
 pub mod maintain;

@@ -1,26 +1,30 @@
 //! Jobs, queues and workers for people and programs that look.
 
-use crate::error::Result;
+use crate::error::{Error, Result};
+pub use crate::explain::{Explanation, explain};
 use crate::finish::state;
 use crate::statement::{query, query_opt};
 use deadpool_postgres::ClientWrapper;
 use faultline_core::{JobId, LeaseId, State, WorkerId};
+use futures_util::TryStreamExt;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio_postgres::Row;
-use tokio_postgres::types::Json;
+use tokio_postgres::types::{Json, ToSql};
 use uuid::Uuid;
 
 const GET: &str = include_str!("../sql/get_job.sql");
+const GONE: &str = include_str!("../sql/gone.sql");
 const LIST: &str = include_str!("../sql/list_jobs.sql");
 const ATTEMPTS: &str = include_str!("../sql/attempts.sql");
 const QUEUES: &str = include_str!("../sql/queues.sql");
 const WORKERS: &str = include_str!("../sql/workers.sql");
-const EXPLAIN: &str = include_str!("../sql/explain.sql");
 
 /// Jobs on one page of a list at most.
 pub const MAX_PAGE: usize = 1000;
+/// Bytes of payloads and results at which a page takes no further job.
+pub const MAX_PAGE_BYTES: usize = 8 * 1024 * 1024;
 /// Rows of one queue and priority that are counted at most.
 pub const COUNT_LIMIT: i64 = 10_000;
 
@@ -97,6 +101,42 @@ pub async fn get(client: &ClientWrapper, id: JobId) -> Result<Option<Job>> {
     query_opt(client, GET, &[&id.0]).await?.map(|row| job(&row)).transpose()
 }
 
+/// A state, or a part of the queued ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StateFilter {
+    /// In this state.
+    Is(State),
+    /// Queued, to start later.
+    Scheduled,
+    /// Queued, after an attempt.
+    Retrying,
+}
+
+impl StateFilter {
+    /// The name as it stands in the statement and in the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Is(state) => state.as_str(),
+            Self::Scheduled => "scheduled",
+            Self::Retrying => "retrying",
+        }
+    }
+}
+
+impl std::str::FromStr for StateFilter {
+    type Err = String;
+
+    fn from_str(s: &str) -> std::result::Result<Self, String> {
+        match s {
+            "scheduled" => Ok(Self::Scheduled),
+            "retrying" => Ok(Self::Retrying),
+            _ => s.parse().map(Self::Is).map_err(|_: String| {
+                format!("expected queued, running, succeeded, failed, cancelled, scheduled or retrying, got {s:?}")
+            }),
+        }
+    }
+}
+
 /// Which jobs to list; `None` means any.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
@@ -105,7 +145,7 @@ pub struct Filter {
     /// Those of one kind.
     pub kind: Option<String>,
     /// Those in one of these states.
-    pub states: Option<Vec<State>>,
+    pub states: Option<Vec<StateFilter>>,
     /// Those of one key.
     pub key: Option<String>,
     /// Those behind this one, the last of the page before.
@@ -124,6 +164,49 @@ pub async fn list(client: &ClientWrapper, filter: &Filter, limit: usize) -> Resu
         .iter()
         .map(job)
         .collect()
+}
+
+/// A part of a list.
+#[derive(Debug, Clone)]
+pub struct Page {
+    /// The jobs, newest first.
+    pub jobs: Vec<Job>,
+    /// Whether there may be more behind them.
+    pub has_more: bool,
+}
+
+/// The same, ended early when the page holds [`MAX_PAGE_BYTES`]: what large jobs leave out is on the next page.
+///
+/// # Errors
+/// As [`list`].
+pub async fn page(client: &ClientWrapper, filter: &Filter, limit: usize) -> Result<Page> {
+    let limit = limit.min(MAX_PAGE);
+    let states: Option<Vec<&str>> = filter.states.as_ref().map(|states| states.iter().map(|s| s.as_str()).collect());
+    // One more than asked for tells whether there is more.
+    let row_limit = i64::try_from(limit + 1).unwrap_or(i64::MAX);
+    let before = filter.before.map(|id| id.0);
+    let params: [&(dyn ToSql + Sync); 6] = [&filter.queue, &filter.kind, &states, &filter.key, &before, &row_limit];
+    let statement = client.prepare_cached(LIST).await.map_err(|e| Error::from(e).before_sending())?;
+    let mut rows = std::pin::pin!(client.query_raw(&statement, params).await?);
+    let (mut jobs, mut bytes) = (Vec::new(), 0);
+    while let Some(row) = rows.as_mut().try_next().await? {
+        if jobs.len() == limit || bytes >= MAX_PAGE_BYTES {
+            return Ok(Page { jobs, has_more: true });
+        }
+        let job = job(&row)?;
+        bytes += job.payload.get().len() + job.result.as_ref().map_or(0, |result| result.get().len());
+        jobs.push(job);
+    }
+    Ok(Page { jobs, has_more: false })
+}
+
+/// Which of these jobs wait or run no longer: they have ended, or never were. One look-up by primary key each.
+///
+/// # Errors
+/// Those of the connection.
+pub async fn gone(client: &ClientWrapper, ids: &[JobId]) -> Result<Vec<JobId>> {
+    let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
+    query(client, GONE, &[&ids]).await?.iter().map(|row| Ok(JobId(row.try_get("id")?))).collect()
 }
 
 fn job(row: &Row) -> Result<Job> {
@@ -320,82 +403,4 @@ pub async fn workers(client: &ClientWrapper) -> Result<Vec<Worker>> {
             })
         })
         .collect()
-}
-
-/// The facts behind "why is it not running?".
-#[derive(Debug, Clone, Serialize)]
-pub struct Explanation {
-    /// The state, queued or running.
-    pub state: State,
-    /// The answer in words, the most telling reason first.
-    pub reasons: Vec<String>,
-}
-
-/// Says in words why a waiting job is not running, or who runs it. `None` for a job that has ended or does not exist.
-///
-/// # Errors
-/// Those of the connection.
-pub async fn explain(client: &ClientWrapper, id: JobId) -> Result<Option<Explanation>> {
-    let Some(row) = query_opt(client, EXPLAIN, &[&id.0]).await? else { return Ok(None) };
-    let state = state(&row)?;
-    let reasons = if state == State::Running { why_running(&row)? } else { why_waiting(&row)? };
-    Ok(Some(Explanation { state, reasons }))
-}
-
-fn why_running(row: &Row) -> Result<Vec<String>> {
-    let owner: Uuid = row.try_get("lease_owner")?;
-    let left_ms: i64 = row.try_get("lease_left_ms")?;
-    let mut reasons = vec![if left_ms >= 0 {
-        format!("it is running on worker {owner}; the lease ends in {left_ms} ms unless it is renewed")
-    } else {
-        format!("worker {owner} has not renewed its lease, which ended {} ms ago; it is about to be reaped", -left_ms)
-    }];
-    if row.try_get("cancel_requested")? {
-        reasons.push("it was asked to stop; its worker hears that with the next renewal".into());
-    }
-    Ok(reasons)
-}
-
-fn why_waiting(row: &Row) -> Result<Vec<String>> {
-    let queue: String = row.try_get("queue")?;
-    let kind: String = row.try_get("kind")?;
-    let mut reasons = Vec::new();
-    if let Some(since) = row.try_get::<_, Option<Timestamp>>("paused_at")? {
-        let reason: Option<String> = row.try_get("paused_reason")?;
-        let why = reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
-        reasons.push(format!(
-            "queue {queue} is paused since {since}{why}; resume it with `faultline queue resume {queue}`"
-        ));
-    }
-    let starts_in_ms: i64 = row.try_get("starts_in_ms")?;
-    let attempts: i32 = row.try_get("attempts")?;
-    if starts_in_ms > 0 {
-        let next_run_at: Timestamp = row.try_get("next_run_at")?;
-        let what = if attempts > 0 { "waits for its next attempt" } else { "is scheduled" };
-        reasons.push(format!("it {what} at {next_run_at}, in {starts_in_ms} ms"));
-    }
-    let workers: i64 = row.try_get("workers")?;
-    let know_kind: i64 = row.try_get("know_kind")?;
-    let (slots, running): (i64, i64) = (row.try_get("slots")?, row.try_get("running")?);
-    if workers == 0 {
-        reasons.push(format!("no live worker polls queue {queue}"));
-    } else if know_kind == 0 {
-        reasons.push(format!("none of the {workers} workers of queue {queue} has a handler for kind {kind}"));
-    } else if starts_in_ms == 0 && slots <= running {
-        reasons.push(format!("all {slots} slots of the workers of queue {queue} are taken"));
-    }
-    if row.try_get::<_, i32>("crashes")? >= 2 {
-        reasons.push("its worker was lost more than once while it ran: it now runs beside no other such job".into());
-    }
-    if starts_in_ms == 0 {
-        let ahead: i64 = row.try_get("ahead")?;
-        if ahead > 0 {
-            let many = if ahead >= COUNT_LIMIT { "at least " } else { "" };
-            reasons.push(format!("{many}{ahead} due jobs are before it"));
-        }
-    }
-    if reasons.is_empty() {
-        reasons.push("nothing is in its way; a worker should claim it any moment".into());
-    }
-    Ok(reasons)
 }

@@ -1,10 +1,12 @@
 //! Recover what a dead worker left, and see whether there is something to do at all.
 
+use crate::enqueue::notify_behind;
 use crate::error::Result;
 use crate::finish::state;
 use crate::statement::query;
 use deadpool_postgres::ClientWrapper;
 use faultline_core::{JobId, State, WorkerId};
+use std::time::Duration;
 use uuid::Uuid;
 
 const WATCH: &str = include_str!("../sql/watch.sql");
@@ -22,10 +24,14 @@ pub const REAP_LIMIT: usize = 500;
 pub struct Watch {
     /// Queues with a job that is due.
     pub due: Vec<String>,
+    /// Queues whose next waiting job becomes due, and in how long.
+    pub next_due: Vec<(String, Duration)>,
     /// Queues with an expired lease.
     pub expired: Vec<String>,
-    /// Workers whose presence session is gone.
+    /// Workers whose presence session is gone while its server goes on.
     pub absent: Vec<WorkerId>,
+    /// Workers whose presence session ended with its server, by a restart or a failover, and who have not been back since.
+    pub not_back: Vec<WorkerId>,
     /// Workers that have not said goodbye.
     pub workers: i64,
     /// Their slots: the most jobs that can be running.
@@ -43,19 +49,24 @@ pub async fn watch(client: &ClientWrapper, queues: &[String], look_at: i64) -> R
         if row.try_get("due")? {
             watch.due.push(queue.clone());
         }
+        if let Some(ms) = row.try_get::<_, Option<i64>>("next_due_in_ms")? {
+            watch.next_due.push((queue.clone(), Duration::from_millis(ms.max(0).unsigned_abs())));
+        }
         if row.try_get("expired")? {
             watch.expired.push(queue);
         }
         watch.workers = row.try_get("workers")?;
         watch.slots = row.try_get("slots")?;
         watch.absent = row.try_get::<_, Vec<Uuid>>("absent")?.into_iter().map(WorkerId).collect();
+        watch.not_back = row.try_get::<_, Vec<Uuid>>("not_back")?.into_iter().map(WorkerId).collect();
     }
     Ok(watch)
 }
 
 /// Ends about [`REAP_LIMIT`] leases of some queues that have expired, or that belong to `absent` workers whose presence session
-/// is still gone. The caller must have been in contact with the database for a whole lease time before, so that workers which
-/// outlived an outage renew first. Answers each job with where it went: `queued`, or how it ended.
+/// is still gone. For leases that have expired, and for workers that are [`Watch::not_back`], the caller must have been in contact
+/// with the database for a whole lease time before, so that workers which outlived an outage renew first. Answers each job with
+/// where it went: `queued`, or how it ended. Workers are hinted at what waits again.
 /// Name all queues of one worker in one call: its jobs are judged together.
 ///
 /// # Errors
@@ -68,11 +79,18 @@ pub async fn reap(
 ) -> Result<Vec<(JobId, State)>> {
     let absent: Vec<Uuid> = absent.iter().map(|worker| worker.0).collect();
     let limit = i64::try_from(REAP_LIMIT).unwrap_or(i64::MAX);
-    query(client, REAP, &[&queues, &absent, &look_at, &limit])
+    let reaped = query(client, REAP, &[&queues, &absent, &look_at, &limit])
         .await?
         .iter()
         .map(|row| Ok((JobId(row.try_get("id")?), state(row)?)))
-        .collect()
+        .collect::<Result<Vec<_>>>()?;
+    if !reaped.is_empty() {
+        for queue in queues {
+            // A hint only: what was reaped is found without it, later.
+            let _ = notify_behind(client, queue).await;
+        }
+    }
+    Ok(reaped)
 }
 
 /// Reaps all jobs of workers whose presence session has been gone for the grace time, in every queue that they poll, and

@@ -52,9 +52,8 @@ mod with_sqlx {
                 .bind(job.backoff_base_ms)
                 .bind(job.backoff_cap_ms)
                 .fetch_one(connection)
-                .await
-                .map_err(Error::driver)?;
-            settled(row.try_get("id").map_err(Error::driver)?, row.get("created"), row.get("conflict"))
+                .await?;
+            settled(row.try_get("id")?, row.get("created"), row.get("conflict"))
         }
     }
 
@@ -69,19 +68,13 @@ mod with_sqlx {
             result: &impl Serialize,
         ) -> Result<(), Error> {
             let result = self.begin_complete_in(result)?;
-            let answer = sqlx::query(COMPLETE)
+            sqlx::query(COMPLETE)
                 .bind(self.id().to_string())
                 .bind(self.lease_id().to_string())
                 .bind(result.map(|json| json.get().to_owned()))
                 .execute(connection)
-                .await;
-            match answer {
-                Ok(_) => Ok(()),
-                Err(sqlx::Error::Database(e)) if e.code().as_deref() == Some(faultline_store::LEASE_LOST) => {
-                    Err(Error::LeaseLost)
-                }
-                Err(error) => Err(Error::driver(error)),
-            }
+                .await?;
+            Ok(())
         }
     }
 }
@@ -127,8 +120,7 @@ mod with_diesel {
                 .bind::<Integer, _>(job.backoff_base_ms)
                 .bind::<Integer, _>(job.backoff_cap_ms)
                 .get_result(connection)
-                .await
-                .map_err(Error::driver)?;
+                .await?;
             settled(&answer.id, answer.created, answer.conflict)
         }
     }
@@ -144,20 +136,13 @@ mod with_diesel {
             result: &impl Serialize,
         ) -> Result<(), Error> {
             let result = self.begin_complete_in(result)?;
-            let answer = sql_query(COMPLETE)
+            sql_query(COMPLETE)
                 .bind::<Text, _>(self.id().to_string())
                 .bind::<Text, _>(self.lease_id().to_string())
                 .bind::<Nullable<Text>, _>(result.map(|json| json.get().to_owned()))
                 .execute(connection)
-                .await;
-            match answer {
-                Ok(_) => Ok(()),
-                // Diesel keeps no SQLSTATE of its own; the function's message is ours.
-                Err(diesel::result::Error::DatabaseError(_, info)) if info.message().ends_with("is no longer held") => {
-                    Err(Error::LeaseLost)
-                }
-                Err(error) => Err(Error::driver(error)),
-            }
+                .await?;
+            Ok(())
         }
     }
 }

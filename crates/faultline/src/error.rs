@@ -37,10 +37,26 @@ pub enum Error {
     Store(faultline_store::Error),
 }
 
-#[cfg(any(feature = "sqlx", feature = "diesel"))]
-impl Error {
-    pub(crate) fn driver(error: impl std::error::Error + Send + Sync + 'static) -> Self {
-        Self::Driver(Box::new(error))
+#[cfg(feature = "sqlx")]
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        match &error {
+            sqlx::Error::Database(e) if e.code().as_deref() == Some(faultline_store::LEASE_LOST) => Self::LeaseLost,
+            _ => Self::Driver(Box::new(error)),
+        }
+    }
+}
+
+#[cfg(feature = "diesel")]
+impl From<diesel::result::Error> for Error {
+    fn from(error: diesel::result::Error) -> Self {
+        match &error {
+            // Diesel keeps no SQLSTATE; the text is that of faultline.complete_in_tx.
+            diesel::result::Error::DatabaseError(_, info) if info.message().ends_with("is no longer held") => {
+                Self::LeaseLost
+            }
+            _ => Self::Driver(Box::new(error)),
+        }
     }
 }
 

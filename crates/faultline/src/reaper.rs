@@ -6,7 +6,9 @@
 //!
 //! Two things keep workers that are alive from losing their jobs. After an outage, nobody reaps before it has been in
 //! uninterrupted contact with the database for a whole lease time: workers that outlived the outage renew first. And a worker
-//! whose presence session ended has a grace time to come back.
+//! whose presence session ended has a grace time to come back. That alone is enough for a process that has seen no outage and finds
+//! the server that the session belonged to: it ended with the worker or with its connection. So a process that has just started
+//! can recover its predecessor's jobs at once.
 //!
 //! If the process dies at any await, nothing is half-done: each step is one statement.
 
@@ -22,11 +24,16 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// Between two looks. With one renewal each five seconds an idle worker stays at one statement a second.
-const TICK: Duration = Duration::from_millis(1200);
+/// Between two looks; what becomes due in between is awaited by a timer. With one renewal each five seconds an idle worker stays at one statement a second.
+pub(crate) const TICK: Duration = Duration::from_millis(1200);
+/// A look may take one part in this many of the time of all processes together: under a snapshot that was forgotten open it has to
+/// pass the entries of every job that has ended since.
+const LOOK_SHARE: u32 = 20;
+/// Between two dear looks, at most.
+const LONGEST_TICK: Duration = Duration::from_secs(30);
 /// How long a worker's presence may be missing before its jobs are recovered.
 const ABSENCE_GRACE: Duration = Duration::from_secs(2);
-/// A gap between two looks that breaks the contact: the process was stopped, or the database did not answer.
+/// A delay of the next look that breaks the contact: the process was stopped, or the database did not answer.
 const CONTACT_GAP: Duration = Duration::from_secs(4);
 /// Rows beyond the slots of all workers that a look covers: queued rows before the last running one, such as released ones.
 const LOOK_BEYOND: i64 = 1000;
@@ -43,7 +50,12 @@ pub struct Reaper {
     lease_ttl: Duration,
     /// Since when every look has been answered in time; none while out of contact.
     contact_since: Option<Instant>,
-    last_look: Instant,
+    /// When the next look is planned.
+    next_look: Instant,
+    /// The least time between two looks, by what they cost.
+    tick: Duration,
+    /// Whether no look has failed since the start, or contact has lasted for a lease time since the last that did.
+    steady: bool,
     /// Workers whose presence is missing, and since when this process has seen that.
     missing: HashMap<WorkerId, Instant>,
     /// How many rows a look covers: what can be running, and some more.
@@ -73,7 +85,9 @@ impl Reaper {
             queues,
             lease_ttl: DEFAULT_LEASE_TTL,
             contact_since: None,
-            last_look: now,
+            next_look: now,
+            tick: TICK,
+            steady: true,
             missing: HashMap::new(),
             look_at: LOOK_BEYOND,
             maintain_at: now + Duration::from_secs(2),
@@ -106,13 +120,15 @@ impl Reaper {
                     if self.contact_since.take().is_some() {
                         tracing::warn!(%error, "the reaper lost contact with the database and holds off");
                     }
+                    self.steady = false;
                     self.missing.clear();
                     pause.next()
                 }
             };
+            self.next_look = Instant::now() + wait;
             tokio::select! {
                 () = shutdown.cancelled() => {}
-                () = tokio::time::sleep(wait) => {}
+                () = tokio::time::sleep_until(self.next_look) => {}
             }
         }
     }
@@ -120,7 +136,7 @@ impl Reaper {
     /// A tick, shortened to the moment at which a missing worker's grace ends.
     fn until_next_look(&self) -> Duration {
         let now = Instant::now();
-        let tick = TICK.mul_f64(rand::rng().random_range(0.9..1.0));
+        let tick = self.tick.mul_f64(rand::rng().random_range(0.9..1.0));
         self.missing
             .values()
             .map(|since| *since + ABSENCE_GRACE)
@@ -132,27 +148,35 @@ impl Reaper {
 
     async fn look(&mut self) -> Result<Watch> {
         let began = Instant::now();
-        if began.duration_since(self.last_look) > CONTACT_GAP {
+        if began.duration_since(self.next_look) > CONTACT_GAP {
             // Stopped or cut off since the last look: others may have been as well.
             self.contact_since = None;
+            self.steady = false;
             self.missing.clear();
         }
         let queues = self.queue_names().await?;
         let look_at = self.look_at;
         let found = self.link.call(async |session| watch(session, &queues, look_at).await).await?;
         let now = Instant::now();
-        self.last_look = now;
         if now.duration_since(began) > CONTACT_GAP {
             self.contact_since = None;
         }
+        let processes = u32::try_from(found.workers.max(1)).unwrap_or(u32::MAX);
+        self.tick = (now.duration_since(began) * LOOK_SHARE).saturating_mul(processes).clamp(TICK, LONGEST_TICK);
         self.look_at = found.slots.saturating_add(LOOK_BEYOND);
-        self.missing.retain(|worker, _| found.absent.contains(worker));
-        for worker in &found.absent {
+        let contact_since = *self.contact_since.get_or_insert(now);
+        let held_off = now.duration_since(contact_since) >= self.lease_ttl;
+        self.steady |= held_off;
+        let steady = self.steady;
+        let gone =
+            |worker: &WorkerId| steady && found.absent.contains(worker) || held_off && found.not_back.contains(worker);
+        self.missing.retain(|worker, _| gone(worker));
+        for worker in found.absent.iter().chain(&found.not_back).filter(|worker| gone(worker)) {
             self.missing.entry(*worker).or_insert(now);
         }
-        let contact_since = *self.contact_since.get_or_insert(now);
-        if now.duration_since(contact_since) >= self.lease_ttl {
-            self.recover(&found).await?;
+        self.recover_missing().await?;
+        if held_off {
+            self.recover_expired(&found.expired).await?;
         }
         if now >= self.maintain_at {
             self.maintain_at = now + MAINTAIN_EVERY.mul_f64(rand::rng().random_range(0.5..1.5));
@@ -174,7 +198,7 @@ impl Reaper {
         }
     }
 
-    async fn recover(&mut self, found: &Watch) -> Result<()> {
+    async fn recover_missing(&mut self) -> Result<()> {
         let look_at = self.look_at;
         let gone: Vec<WorkerId> = self
             .missing
@@ -185,12 +209,19 @@ impl Reaper {
         if !gone.is_empty() {
             let reaped = self.link.call(async |session| bury(session, &gone, look_at).await).await?;
             self.missing.retain(|worker, _| !gone.contains(worker));
-            tracing::warn!(workers = ?gone, jobs = reaped.len(), "workers are gone; their jobs were recovered");
+            for worker in &gone {
+                tracing::warn!(%worker, jobs = reaped.len(), "a worker is gone; its jobs were recovered");
+            }
         }
-        while !found.expired.is_empty() {
-            let reaped = self.link.call(async |session| reap(session, &found.expired, &[], look_at).await).await?;
+        Ok(())
+    }
+
+    async fn recover_expired(&self, queues: &[String]) -> Result<()> {
+        let look_at = self.look_at;
+        while !queues.is_empty() {
+            let reaped = self.link.call(async |session| reap(session, queues, &[], look_at).await).await?;
             if !reaped.is_empty() {
-                tracing::warn!(queues = ?found.expired, jobs = reaped.len(), "leases had expired; their jobs were recovered");
+                tracing::warn!(?queues, jobs = reaped.len(), "leases had expired; their jobs were recovered");
             }
             if reaped.len() < REAP_LIMIT {
                 break;

@@ -5,7 +5,9 @@ mod common;
 use common::{Running, client, database, plain, wait_for};
 use faultline::{Enqueued, Error, Failure, Job, Retry, Run, State, Worker};
 use serde::{Deserialize, Serialize};
+#[cfg(feature = "sqlx")]
 use std::sync::Arc;
+#[cfg(feature = "sqlx")]
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 

@@ -62,7 +62,7 @@ async fn each_way_to_fail_ends_as_it_should() {
         quick(&client)
             .on_kind("fatal", |_, _| async { Err::<(), _>(Failure::fatal("no such card")) })
             .on_kind("panics", |_, _| async { panic!("at the {}", "disco") as Result<(), Failure> })
-            .on_kind("slow", |_, _| async { Ok(std::future::pending::<()>().await) })
+            .on_kind("slow", |_, _| std::future::pending::<Result<(), Failure>>())
             .on_kind("loud", |_, _| async { Err::<(), _>(Failure::new("x".repeat(100_000))) })
             .on(|job: Add, _| async move { Ok(job.a) }),
     );
@@ -133,7 +133,7 @@ async fn cancelling_a_running_job_stops_its_handler() {
         starting.notify_one();
         async move {
             let _guard = guard;
-            Ok(std::future::pending::<()>().await)
+            std::future::pending::<Result<(), Failure>>().await
         }
     }));
     let id = client.enqueue_raw("long", ()).await.unwrap().id();

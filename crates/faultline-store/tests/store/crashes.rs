@@ -88,7 +88,8 @@ impl Fleet {
 
     async fn lose(&self, id: faultline_core::WorkerId) {
         register(&self.session, &WorkerFacts { queues: self.queues.clone(), ..facts_of(id) }, false).await.unwrap();
-        let gone = "update faultline.workers set presence_pid = -1, presence_started_at = now() where id = $1";
+        let gone = "update faultline.workers set presence_pid = -1, presence_started_at = now(),
+            presence_server = pg_postmaster_start_time() where id = $1";
         self.session.execute(gone, &[&id.0]).await.unwrap();
         assert_eq!(watch(&self.session, &self.queues, LOOK_AT).await.unwrap().absent, [id]);
         bury(&self.session, &[id], LOOK_AT).await.unwrap();

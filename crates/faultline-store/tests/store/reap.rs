@@ -163,6 +163,25 @@ async fn a_worker_is_absent_only_while_its_session_is_gone() {
 }
 
 #[tokio::test]
+async fn a_worker_whose_session_ended_with_its_server_is_not_back_until_it_registers_again() {
+    let db = Db::migrated();
+    let session = reaper(&db).await;
+    let id = worker();
+    let presence = present(&db, id).await;
+    let seen = async || watch(&session, &queues(), LOOK_AT).await.unwrap();
+    assert_eq!((seen().await.absent, seen().await.not_back), (vec![], vec![]));
+    // What a restart or a failover leaves: a row that speaks of another server.
+    let restarted = "update faultline.workers set presence_server = presence_server - interval '1 s' where id = $1";
+    session.execute(restarted, &[&id.0]).await.unwrap();
+    assert_eq!((seen().await.absent, seen().await.not_back), (vec![], vec![id]));
+    let back = present(&db, id).await;
+    assert_eq!((seen().await.absent, seen().await.not_back), (vec![], vec![]));
+    leave(&session, back).await;
+    leave(&session, presence).await;
+    assert_eq!((seen().await.absent, seen().await.not_back), (vec![id], vec![]));
+}
+
+#[tokio::test]
 async fn a_worker_without_presence_is_never_taken_for_absent() {
     let db = Db::migrated();
     let session = reaper(&db).await;

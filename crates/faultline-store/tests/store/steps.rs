@@ -178,8 +178,8 @@ impl Case {
         client
             .execute(
                 "insert into faultline.workers (id, pid, slots, lease_ttl_ms, host, version, queues, kinds, presence_pid,
-                     presence_started_at)
-                 values ($1, 1, 1, 1000, 'h', '0', array[$2], array['*'], -1, now())",
+                     presence_started_at, presence_server)
+                 values ($1, 1, 1, 1000, 'h', '0', array[$2], array['*'], -1, now(), pg_postmaster_start_time())",
                 &[&self.owner.0, &self.job.queue],
             )
             .await

@@ -87,7 +87,7 @@ impl Claimer {
                 }
             }
             let Some(free) = self.free_slots(more).await else { break };
-            match self.step(free).await {
+            match self.step(free, more).await {
                 Ok(found_all) => {
                     more = found_all;
                     pause.reset();
@@ -124,8 +124,8 @@ impl Claimer {
         Some(self.free.available_permits().clamp(1, CLAIM_LIMIT))
     }
 
-    /// One claim; answers whether there is likely more.
-    async fn step(&mut self, free: usize) -> Result<bool> {
+    /// One claim; answers whether there is likely more. `more` is the last answer.
+    async fn step(&mut self, free: usize, more: bool) -> Result<bool> {
         if let Some((lease_id, floors)) = self.unanswered.clone() {
             let look_at = RECOVER_BEYOND.saturating_add(i64::try_from(self.slots).unwrap_or(i64::MAX));
             let queue = self.queue.clone();
@@ -138,7 +138,8 @@ impl Claimer {
             self.start(found);
             return Ok(true);
         }
-        let due = self.wake.due.swap(false, Ordering::AcqRel);
+        // While claims come back full, something is always due; the sweep in its turn is enough then.
+        let due = !more && self.wake.due.swap(false, Ordering::AcqRel);
         let began = Instant::now();
         let sweep = due || began >= self.next_sweep;
         let claimed = self.claim(free, if sweep { Floors::head() } else { self.floors.clone() }).await?;

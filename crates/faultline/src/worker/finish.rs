@@ -16,6 +16,7 @@ use std::collections::HashMap;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -90,7 +91,7 @@ async fn flush(shared: &Shared, link: &Link, queue: &Arc<str>, finishes: Vec<Fin
             Ok(answers) => {
                 pause.reset();
                 for (finish, answer) in part.iter().zip(answers) {
-                    settle(shared, finish, answer);
+                    settle(shared, queue, finish, answer);
                 }
             }
             Err(error) if error.is_about_data() && part.len() > 1 => {
@@ -128,7 +129,7 @@ fn unstorable(ending: &Ending, error: &str) -> Ending {
     }
 }
 
-fn settle(shared: &Shared, finish: &Finish, answer: Finished) {
+fn settle(shared: &Shared, queue: &Arc<str>, finish: &Finish, answer: Finished) {
     let counters = &shared.counters;
     let count = |counter: &AtomicU64| counter.fetch_add(1, Ordering::Relaxed);
     shared.registry.remove(finish.id, finish.lease_id);
@@ -136,13 +137,27 @@ fn settle(shared: &Shared, finish: &Finish, answer: Finished) {
         Finished::Moved(State::Succeeded) => count(&counters.succeeded),
         Finished::Moved(State::Failed) => count(&counters.failed),
         Finished::Moved(State::Cancelled) => count(&counters.cancelled),
-        Finished::Moved(State::Queued | State::Running) => match finish.ending {
-            Ending::Release { .. } | Ending::Snooze(_) => count(&counters.put_back),
-            Ending::Complete(_) | Ending::Fail { .. } | Ending::FailForGood { .. } => count(&counters.retried),
-        },
+        Finished::Moved(State::Queued | State::Running) => {
+            if let (Some(wait), Some(wake)) = (delay(&finish.ending), shared.wake.get(queue)) {
+                wake.sweep_in(wait);
+            }
+            match finish.ending {
+                Ending::Release { .. } | Ending::Snooze(_) => count(&counters.put_back),
+                Ending::Complete(_) | Ending::Fail { .. } | Ending::FailForGood { .. } => count(&counters.retried),
+            }
+        }
         Finished::LeaseLost => {
             tracing::warn!(job = %finish.id, lease = %finish.lease_id, "the finish was refused: the lease was lost");
             count(&counters.leases_lost)
         }
     };
+}
+
+/// When the job is due again.
+fn delay(ending: &Ending) -> Option<Duration> {
+    match ending {
+        Ending::Fail { delay, .. } | Ending::Snooze(delay) => Some(*delay),
+        Ending::Release { delay, .. } => *delay,
+        Ending::Complete(_) | Ending::FailForGood { .. } => None,
+    }
 }

@@ -19,7 +19,7 @@ use crate::client::Client;
 use crate::enqueue::{Job, Payload};
 use crate::error::Error;
 use crate::failure::Failure;
-use crate::reaper::Reaper;
+use crate::reaper::{Reaper, TICK};
 use crate::run::Run;
 use attempt::{Handler, Handlers};
 use faultline_core::{Invalid, WorkerId, job::check_name, limits};
@@ -151,6 +151,26 @@ pub(crate) struct Wake {
     pub(crate) due: std::sync::atomic::AtomicBool,
     /// How many workers share the sweeps.
     pub(crate) workers: AtomicU64,
+}
+
+impl Wake {
+    /// Wakes the claim loop for a claim from the head.
+    pub(crate) fn sweep(&self) {
+        self.due.store(true, Ordering::Release);
+        self.hint.notify_one();
+    }
+
+    /// The same after a while, if that is before the next look, which sees it otherwise.
+    pub(crate) fn sweep_in(self: &Arc<Self>, wait: Duration) {
+        if wait < TICK {
+            let wake = self.clone();
+            tokio::spawn(async move {
+                // A job due at a fraction of a millisecond is due with the next one.
+                tokio::time::sleep(wait + Duration::from_millis(1)).await;
+                wake.sweep();
+            });
+        }
+    }
 }
 
 impl Worker {
@@ -337,8 +357,10 @@ async fn reap(shared: Arc<Shared>, queues: Vec<String>, stop: CancellationToken)
             for (queue, wake) in &shared.wake {
                 wake.workers.store(found.workers.unsigned_abs().max(1), Ordering::Relaxed);
                 if found.due.iter().any(|due| **due == **queue) {
-                    wake.due.store(true, Ordering::Release);
-                    wake.hint.notify_one();
+                    wake.sweep();
+                }
+                if let Some((_, wait)) = found.next_due.iter().find(|(due, _)| **due == **queue) {
+                    wake.sweep_in(*wait);
                 }
             }
         })

@@ -1,5 +1,6 @@
 //! What the tests of the library share.
 #![allow(dead_code, reason = "each test binary uses its part")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use faultline::{Client, JobId, JobRecord, State, Summary, Worker};
 use faultline_cluster::testing::{self, TestDatabase};
@@ -8,47 +9,47 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 /// How long anything in a test may take; generous, since the machine may be busy.
-pub const DEADLINE: Duration = Duration::from_secs(30);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
-pub fn migrate(url: &str) {
+pub(crate) fn migrate(url: &str) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async { Client::lazy(url).unwrap().migrate().await.unwrap() });
 }
 
-pub fn database() -> TestDatabase {
+pub(crate) fn database() -> TestDatabase {
     testing::database(migrate)
 }
 
-pub fn client(database: &TestDatabase) -> Client {
+pub(crate) fn client(database: &TestDatabase) -> Client {
     Client::lazy(&database.url()).unwrap()
 }
 
 /// A worker that runs in the background until it is told to stop.
-pub struct Running {
-    pub stop: CancellationToken,
-    pub ended: JoinHandle<Result<Summary, faultline::Error>>,
+pub(crate) struct Running {
+    pub(crate) stop: CancellationToken,
+    pub(crate) ended: JoinHandle<Result<Summary, faultline::Error>>,
 }
 
 impl Running {
-    pub fn start(worker: Worker) -> Self {
+    pub(crate) fn start(worker: Worker) -> Self {
         let stop = CancellationToken::new();
         let ended = tokio::spawn(worker.run_until(stop.clone().cancelled_owned()));
         Self { stop, ended }
     }
 
-    pub async fn stop(self) -> Summary {
+    pub(crate) async fn stop(self) -> Summary {
         self.stop.cancel();
         tokio::time::timeout(DEADLINE, self.ended).await.expect("the worker stops").unwrap().unwrap()
     }
 }
 
 /// Waits until a job is in a state.
-pub async fn wait_for(client: &Client, id: JobId, state: State) -> JobRecord {
+pub(crate) async fn wait_for(client: &Client, id: JobId, state: State) -> JobRecord {
     wait_until(client, id, |job| job.state == state).await
 }
 
 /// Waits until a job looks as described.
-pub async fn wait_until(client: &Client, id: JobId, wanted: impl Fn(&JobRecord) -> bool) -> JobRecord {
+pub(crate) async fn wait_until(client: &Client, id: JobId, wanted: impl Fn(&JobRecord) -> bool) -> JobRecord {
     let mut last = None;
     let found = tokio::time::timeout(DEADLINE, async {
         loop {
@@ -66,7 +67,7 @@ pub async fn wait_until(client: &Client, id: JobId, wanted: impl Fn(&JobRecord) 
 }
 
 /// A plain connection for looking and meddling.
-pub async fn plain(url: &str) -> tokio_postgres::Client {
+pub(crate) async fn plain(url: &str) -> tokio_postgres::Client {
     let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await.unwrap();
     tokio::spawn(connection);
     client

@@ -1,0 +1,94 @@
+//! The demonstration worker of `faultline dev`: a process of its own, started again when it dies.
+
+use crate::cli::{Global, LogFormat};
+use anyhow::{Context, Result};
+use rustix::process::{Pid, Signal, kill_process};
+use std::path::PathBuf;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+use tokio::process::{Child, Command};
+use tokio_util::sync::CancellationToken;
+
+/// What running jobs have after the signal to stop.
+const GRACE: &str = "5s";
+/// What the worker has to stop in order: its grace, and telling the database.
+const STOP_LIMIT: Duration = Duration::from_secs(20);
+/// Between a death and the next start, so that a worker that can't start does not keep the machine busy.
+const PAUSE: Duration = Duration::from_millis(500);
+/// Jobs at once: demonstrations mostly wait.
+const CONCURRENCY: &str = "100";
+
+/// How to start the worker.
+pub(super) struct Demo {
+    program: PathBuf,
+    url: String,
+    log: Option<String>,
+    json: bool,
+}
+
+impl Demo {
+    pub(super) fn new(url: &str, global: &Global) -> Result<Self> {
+        let program = std::env::current_exe().context("cannot tell where this program is")?;
+        Ok(Self { program, url: url.to_owned(), log: global.log.clone(), json: global.log_format == LogFormat::Json })
+    }
+
+    fn start(&self) -> std::io::Result<Child> {
+        let mut command = Command::new(&self.program);
+        command.args(["work", "--demo", "--exit-with-parent", "--concurrency", CONCURRENCY, "--grace", GRACE]);
+        command.args(["--log-format", if self.json { "json" } else { "text" }]);
+        if let Some(log) = &self.log {
+            command.args(["--log", log]);
+        }
+        // What is meant for a worker of the user's must not reach this one.
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"FAULTLINE_")) {
+            command.env_remove(name);
+        }
+        command.env("FAULTLINE_DATABASE_URL", &self.url);
+        // A group of its own, where the terminal's Ctrl-C does not reach it: it is stopped in order, and once.
+        command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::null()).kill_on_drop(true);
+        command.spawn()
+    }
+}
+
+/// Keeps a worker running until the stop, then lets it drain.
+pub(super) async fn supervise(demo: Demo, stop: CancellationToken) {
+    while !stop.is_cancelled() {
+        match demo.start() {
+            Ok(child) => run(child, &stop).await,
+            Err(error) => tracing::error!("the demo worker does not start: {error}"),
+        }
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = tokio::time::sleep(PAUSE) => {}
+        }
+    }
+}
+
+async fn run(mut child: Child, stop: &CancellationToken) {
+    let pid = child.id();
+    // Held until it has ended, since its end stops the worker; `wait` would close it first.
+    let stdin = child.stdin.take();
+    tracing::info!(pid, "the demo worker runs");
+    tokio::select! {
+        ended = child.wait() => {
+            tracing::warn!(pid, "the demo worker has ended ({}); another one is started", describe(ended));
+        }
+        () = stop.cancelled() => drain(child).await,
+    }
+    drop(stdin);
+}
+
+async fn drain(mut child: Child) {
+    if let Some(pid) = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw) {
+        // One that has just ended needs no signal.
+        let _ = kill_process(pid, Signal::TERM);
+    }
+    if tokio::time::timeout(STOP_LIMIT, child.wait()).await.is_err() {
+        tracing::warn!("the demo worker does not stop and is killed");
+        let _ = child.kill().await;
+    }
+}
+
+fn describe(ended: std::io::Result<ExitStatus>) -> String {
+    ended.map_or_else(|error| error.to_string(), |status| status.to_string())
+}
