@@ -107,10 +107,9 @@ pub async fn serve(listener: TcpListener, config: ServerConfig, shutdown: Cancel
 async fn refuse(mut stream: TcpStream) {
     let mut head = [0; 4096];
     let answer = async {
-        if stream.read(&mut head).await? == 0 {
-            return Ok(());
+        if stream.read(&mut head).await? > 0 {
+            stream.write_all(FULL).await?;
         }
-        stream.write_all(FULL).await?;
         stream.shutdown().await
     };
     // A client that does not ask, or does not read, has no use for the answer.

@@ -218,15 +218,13 @@ impl Reaper {
 
     async fn recover_expired(&self, queues: &[String]) -> Result<()> {
         let look_at = self.look_at;
-        for queue in queues {
-            loop {
-                let reaped = self.link.call(async |session| reap(session, queue, &[], look_at).await).await?;
-                if !reaped.is_empty() {
-                    tracing::warn!(%queue, jobs = reaped.len(), "leases had expired; their jobs were recovered");
-                }
-                if reaped.len() < REAP_LIMIT {
-                    break;
-                }
+        while !queues.is_empty() {
+            let reaped = self.link.call(async |session| reap(session, queues, &[], look_at).await).await?;
+            if !reaped.is_empty() {
+                tracing::warn!(?queues, jobs = reaped.len(), "leases had expired; their jobs were recovered");
+            }
+            if reaped.len() < REAP_LIMIT {
+                break;
             }
         }
         Ok(())

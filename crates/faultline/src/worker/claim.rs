@@ -52,8 +52,6 @@ struct Claimer {
     wake: Arc<Wake>,
     finisher: Finisher,
     floors: Floors,
-    /// Whether a job that crashed its worker more than once runs here.
-    isolated: Arc<AtomicBool>,
     next_sweep: Instant,
     /// The lease and the floors of a claim whose answer was lost.
     unanswered: Option<(LeaseId, Floors)>,
@@ -66,7 +64,6 @@ pub(crate) async fn run(shared: Arc<Shared>, queue: Arc<str>, slots: usize, fini
         wake: shared.wake[&queue].clone(),
         free: Arc::new(Semaphore::new(slots)),
         floors: Floors::head(),
-        isolated: Arc::new(AtomicBool::new(false)),
         next_sweep: Instant::now(),
         unanswered: None,
         shared,
@@ -189,7 +186,7 @@ impl Claimer {
             return self.put_back(&job, UNKNOWN_KIND_DELAY, reason);
         };
         let isolation = if job.crashes >= ISOLATE_AFTER_CRASHES {
-            let Some(isolation) = Isolation::take(&self.isolated) else {
+            let Some(isolation) = Isolation::take(&shared.isolated) else {
                 let reason = "it crashed its worker more than once and runs beside no other such job".to_owned();
                 return self.put_back(&job, ISOLATION_DELAY, reason);
             };
