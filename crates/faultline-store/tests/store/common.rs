@@ -173,7 +173,6 @@ pub(crate) fn release() -> Ending {
 }
 
 pub(crate) const SUCCEEDED: Finished = Finished::Moved(State::Succeeded);
-pub(crate) const CANCELLED: Finished = Finished::Moved(State::Cancelled);
 pub(crate) const BACK: Finished = Finished::Moved(State::Queued);
 
 /// Everything about a job that a transition can change, times aside.
