@@ -231,7 +231,7 @@ begin
         -- A window that has ended opens the key for another job, never for the same one again.
         on conflict (queue, key) do update set
             hits        = case when k.expires_at <= statement_timestamp() and k.job_id <> excluded.job_id
-                               then 0 else k.hits + 1 end,
+                               then 0 else least(k.hits, 2147483646) + 1 end,
             job_id      = case when k.expires_at <= statement_timestamp()
                                then excluded.job_id else k.job_id end,
             fingerprint = case when k.expires_at <= statement_timestamp()

@@ -15,7 +15,7 @@ with waiting as (
     insert into faultline.idempotency_keys as k (queue, key, job_id, fingerprint, expires_at)
     select '$retry', f.id::text, $2, ''::bytea, statement_timestamp() + interval '1 year'
       from finished f
-    on conflict (queue, key) do update set hits = k.hits + 1
+    on conflict (queue, key) do update set hits = least(k.hits, 2147483646) + 1
     returning k.job_id, k.hits
 ), inserted as (
     insert into faultline.jobs (

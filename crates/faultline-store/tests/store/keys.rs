@@ -3,6 +3,7 @@
 use crate::common::{Db, LONG, Start, complete, count, end, job, json, keyed, put, returned_or_blocked, take, value};
 use faultline_core::{Backoff, NewJob, Start as When};
 use faultline_store::enqueue::{Enqueued, enqueue, enqueue_in};
+use faultline_store::operate::Retry;
 use futures_util::future::join_all;
 use std::time::Duration;
 use tokio_postgres::Client;
@@ -212,6 +213,26 @@ async fn sql_and_the_library_agree_on_what_the_same_request_is() {
     let again = NewJob { payload: json("[1]"), ..keyed("sql first") };
     assert_eq!(put(&session, &again).await.id().0, id);
     assert!(matches!(put(&session, &keyed("sql first")).await, Enqueued::Conflict(_)));
+}
+
+#[tokio::test]
+async fn a_key_that_was_asked_for_two_billion_times_is_still_answered() {
+    let db = Db::migrated();
+    let session = db.session().await;
+    let first = keyed("a");
+    let claimed = crate::common::running(&session, &first, LONG).await;
+    end(&session, &claimed, complete()).await;
+    let asked =
+        async || session.batch_execute("update faultline.idempotency_keys set hits = 2147483647").await.unwrap();
+    asked().await;
+    assert_eq!(put(&session, &keyed("a")).await, Enqueued::Duplicate(first.id));
+    let retry = async || faultline_store::operate::retry(&session, "test", first.id, job().id).await.unwrap();
+    let successor = retry().await;
+    asked().await;
+    assert!(matches!((successor, retry().await), (
+        Retry::Successor { id, created: true },
+        Retry::Successor { id: again, created: false },
+    ) if id == again));
 }
 
 #[tokio::test]

@@ -177,8 +177,8 @@ async fn fill(client: &Client, jobs: i32) {
 
 async fn problems(db: &Db, world: &str) -> Vec<String> {
     let mut found = Vec::new();
-    // A list is planned anew for its filters: on an empty table any index will do.
-    for hot in hot().into_iter().filter(|hot| hot.name != "list_jobs" || !world.starts_with("empty")) {
+    // A list is for people, and planned freely for its filters: right where the statistics are, good enough elsewhere.
+    for hot in hot().into_iter().filter(|hot| hot.name != "list_jobs" || world == "full, analyzed") {
         let session = db.session_with(hot.plans).await;
         for mode in ["force_generic_plan", "force_custom_plan"] {
             if let Some(problem) = hot.problem(&hot.nodes(&session, mode).await) {
