@@ -83,7 +83,7 @@ async fn many_processes_that_maintain_at_once_do_it_once_and_none_fails() {
         drop_day(&sessions[0], "job_history", days).await;
     }
     let answers = join_all(sessions.iter().map(|session| partitions(session))).await;
-    assert!(answers.into_iter().filter(|done| *done.as_ref().unwrap()).count() >= 1);
+    assert!(answers.into_iter().any(Result::unwrap));
     for days in 3..=7 {
         assert!(has(&sessions[0], "job_history", days).await);
     }
