@@ -25,7 +25,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// Between two looks; what becomes due in between is awaited by a timer. With one renewal each five seconds an idle worker stays at one statement a second.
-pub(crate) const TICK: Duration = Duration::from_millis(1200);
+pub(crate) const TICK: Duration = Duration::from_millis(1400);
 /// A look may take one part in this many of the time of all processes together: under a snapshot that was forgotten open it has to
 /// pass the entries of every job that has ended since.
 const LOOK_SHARE: u32 = 20;
