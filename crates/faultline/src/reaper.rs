@@ -24,7 +24,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// Between two looks; what becomes due in between is awaited by a timer. With one renewal each five seconds an idle worker stays at one statement a second.
+/// Between two looks; what becomes due in between is awaited by a timer. With one sign of life each five seconds an idle worker
+/// stays at one statement a second.
 pub(crate) const TICK: Duration = Duration::from_millis(1400);
 /// A look may take one part in this many of the time of all processes together: under a snapshot that was forgotten open it has to
 /// pass the entries of every job that has ended since.
@@ -117,11 +118,10 @@ impl Reaper {
                     self.until_next_look()
                 }
                 Err(error) => {
-                    if self.contact_since.take().is_some() {
+                    if self.contact_since.is_some() {
                         tracing::warn!(%error, "the reaper lost contact with the database and holds off");
                     }
-                    self.steady = false;
-                    self.missing.clear();
+                    self.lose_contact();
                     pause.next()
                 }
             };
@@ -146,20 +146,25 @@ impl Reaper {
             .map_or(tick, |left| left.min(tick))
     }
 
+    /// What was seen before says nothing any more.
+    fn lose_contact(&mut self) {
+        self.contact_since = None;
+        self.steady = false;
+        self.missing.clear();
+    }
+
     async fn look(&mut self) -> Result<Watch> {
         let began = Instant::now();
         if began.duration_since(self.next_look) > CONTACT_GAP {
-            // Stopped or cut off since the last look: others may have been as well.
-            self.contact_since = None;
-            self.steady = false;
-            self.missing.clear();
+            // This process was stopped: others may have been as well.
+            self.lose_contact();
         }
         let queues = self.queue_names().await?;
         let look_at = self.look_at;
         let found = self.link.call(async |session| watch(session, &queues, look_at).await).await?;
         let now = Instant::now();
         if now.duration_since(began) > CONTACT_GAP {
-            self.contact_since = None;
+            self.lose_contact();
         }
         let processes = u32::try_from(found.workers.max(1)).unwrap_or(u32::MAX);
         self.tick = (now.duration_since(began) * LOOK_SHARE).saturating_mul(processes).clamp(TICK, LONGEST_TICK);
@@ -180,7 +185,12 @@ impl Reaper {
         }
         if now >= self.maintain_at {
             self.maintain_at = now + MAINTAIN_EVERY.mul_f64(rand::rng().random_range(0.5..1.5));
-            self.maintain().await?;
+            match self.maintain().await {
+                Err(error) if !error.is_connection_fault() => {
+                    tracing::warn!(%error, "maintenance failed; it is tried again");
+                }
+                answer => answer?,
+            }
         }
         Ok(found)
     }
