@@ -180,30 +180,44 @@ for each row execute function faultline.refuse_change_of_history();
 
 -- Makes the daily partitions of today and the next `ahead` days, and drops those whose whole day
 -- is older than the retention. Safe to run from anywhere at any time: it takes a transaction-level
--- lock without waiting, and returns false when another process is at it.
+-- lock without waiting. False when another process is at it, or when somebody holds a table for long:
+-- what is left to do is done in the next round.
 create function faultline.maintain_partitions(ahead int default 7) returns boolean
-language plpgsql as $$
+language plpgsql set search_path = pg_catalog, pg_temp set lock_timeout = '2s'
+as $$
 declare
     parent text;
+    of_time text;
     d date;
     today date := (clock_timestamp() at time zone 'utc')::date;
     oldest date;
     child text;
+    is_astray boolean;
 begin
     if not pg_try_advisory_xact_lock(1179407436, 1) then
         return false;
     end if;
-    perform set_config('lock_timeout', '2s', true);
     select (clock_timestamp() at time zone 'utc' - s.history_retention)::date into oldest
       from faultline.settings s;
     foreach parent in array array['job_history', 'job_attempts'] loop
+        of_time := case parent when 'job_history' then 'finished_at' else 'ended_at' end;
         for d in select today + n from generate_series(0, ahead) n loop
             child := format('%s_%s', parent, to_char(d, 'YYYYMMDD'));
-            if to_regclass('faultline.' || child) is null then
+            continue when to_regclass('faultline.' || child) is not null;
+            -- Rows that came while no partition was there keep their day in the default one.
+            execute format('select exists (select from faultline.%I where %I >= %L and %I < %L)',
+                           parent || '_default', of_time, d::text || ' 00:00:00+00',
+                           of_time, (d + 1)::text || ' 00:00:00+00')
+               into is_astray;
+            continue when is_astray;
+            begin
                 execute format(
                     'create table faultline.%I partition of faultline.%I for values from (%L) to (%L)',
                     child, parent, d::text || ' 00:00:00+00', (d + 1)::text || ' 00:00:00+00');
-            end if;
+            exception
+                when lock_not_available then return false;
+                when check_violation then null; -- one more came astray at this very moment
+            end;
         end loop;
         for child in
             select c.relname from pg_inherits i
@@ -212,8 +226,14 @@ begin
                and c.relname ~ ('^' || parent || '_[0-9]{8}$')
                and to_date(right(c.relname, 8), 'YYYYMMDD') < oldest
         loop
-            execute format('drop table faultline.%I', child);
+            begin
+                execute format('drop table faultline.%I', child);
+            exception when lock_not_available then
+                return false;
+            end;
         end loop;
+        execute format('delete from faultline.%I where %I < %L',
+                       parent || '_default', of_time, oldest::text || ' 00:00:00+00');
     end loop;
     return true;
 end $$;

@@ -84,7 +84,7 @@ begin
         -- A window that has ended opens the key for another job, never for the same one again.
         on conflict (queue, key) do update set
             hits        = case when k.expires_at <= statement_timestamp() and k.job_id <> excluded.job_id
-                               then 0 else k.hits + 1 end,
+                               then 0 else least(k.hits, 2147483646) + 1 end,
             job_id      = case when k.expires_at <= statement_timestamp()
                                then excluded.job_id else k.job_id end,
             fingerprint = case when k.expires_at <= statement_timestamp()
@@ -111,6 +111,28 @@ begin
       from fresh f order by f.ord;
 end $$;
 
+-- What is wrong with a document that jsonb can hold but that may be too large, or that common languages can't
+-- read back; null if nothing is. The rules are those of crates/faultline-core/src/json.rs.
+create function faultline.document_problem(document jsonb, max_bytes int) returns text
+language plpgsql immutable set search_path = pg_catalog, pg_temp
+as $$
+declare
+    written constant text := document::text;
+begin
+    -- The exact questions are asked only of a document that has enough brackets, or digits in a row.
+    return case
+        when octet_length(written) > max_bytes then format('must be at most %s bytes', max_bytes)
+        when length(written) - length(translate(written, '[{', '')) > 100
+             and jsonb_path_exists(document, 'strict $.**{100} ? (@.type() == "array" || @.type() == "object")') then
+            'must not nest deeper than 100 levels'
+        when strpos(translate(written, '123456789', '000000000'), repeat('0', 300)) > 0
+             and jsonb_path_exists(document, 'strict $.** ? (@.type() == "number"
+                     && (@ > 1.7976931348623157e308 || @ < -1.7976931348623157e308
+                         || @ > 0 && @ < 1e-308 || @ < 0 && @ > -1e-308))') then
+            'must not contain a number beyond the range of a double'
+    end;
+end $$;
+
 -- Refuses a job whose values are out of bounds, naming the field: SQLSTATE 22023.
 -- The bounds are those of the library and the API (crates/faultline-core/src/limits.rs; a test
 -- holds the two equal).
@@ -131,9 +153,11 @@ begin
         when queue is null or queue !~ name_pattern then
             'queue: must be 1 to 128 of the characters A-Z a-z 0-9 . _ : / - and start with a letter or digit'
         when payload is null then 'payload: must not be null'
-        when octet_length(payload::text) > 1048576 then 'payload: must be at most 1048576 bytes'
+        when faultline.document_problem(payload, 1048576) is not null then
+            'payload: ' || faultline.document_problem(payload, 1048576)
         when octet_length(key) not between 1 and 512 then 'key: must be 1 to 512 bytes'
-        when key ~ '[[:cntrl:]]' then 'key: must not contain control characters'
+        -- Not [[:cntrl:]], which is another set in each locale.
+        when key ~ '[\u0001-\u001f\u007f-\u009f]' then 'key: must not contain control characters'
         when key_ttl is null or extract(epoch from key_ttl) not between 1 and 31536000 then
             'key_ttl: must be between 1 second and 365 days'
         when priority is null or priority not between 1 and 4 then 'priority: must be 1 to 4'
@@ -151,7 +175,8 @@ begin
         when backoff_cap is null or extract(epoch from backoff_cap) not between 0 and 604800 then
             'backoff.cap: must be between 0 and 7 days'
         when jsonb_typeof(headers) <> 'object' then 'headers: must be an object'
-        when octet_length(headers::text) > 8192 then 'headers: must be at most 8192 bytes'
+        when faultline.document_problem(headers, 8192) is not null then
+            'headers: ' || faultline.document_problem(headers, 8192)
     end;
     if problem is not null then
         raise exception '%', problem using errcode = '22023', column = split_part(problem, ':', 1);
@@ -192,6 +217,12 @@ end $$;
 create function faultline.ms(i interval) returns bigint
 language sql immutable parallel safe return (extract(epoch from i) * 1000)::bigint;
 
+-- The fields of an element of faultline.enqueue_many, but the payload, which may be any JSON.
+create type faultline.new_job as (
+    kind text, queue text, key text, key_ttl interval, priority int, delay interval, run_at timestamptz,
+    max_attempts int, timeout interval, backoff_base interval, backoff_cap interval, headers jsonb
+);
+
 -- Enqueues an array of objects with the fields of faultline.enqueue (intervals as text) in the
 -- caller's transaction; one row a job, in order. A conflict raises FLT01 and names the element.
 create function faultline.enqueue_many(jobs jsonb)
@@ -204,7 +235,10 @@ declare
         'run_at', 'max_attempts', 'timeout', 'backoff_base', 'backoff_cap', 'headers'];
     element record;
     job record;
+    given faultline.new_job;
     unknown text;
+    problem text;
+    problem_field text;
     answer record;
     ids uuid[] := '{}'; queues text[] := '{}'; kinds text[] := '{}'; payloads jsonb[] := '{}';
     headers jsonb[] := '{}'; keys text[] := '{}'; key_ttls bigint[] := '{}';
@@ -227,26 +261,26 @@ begin
             raise exception 'jobs[%].%: is not a field of a job', element.ordinality - 1, unknown
                 using errcode = '22023', column = 'jobs';
         end if;
-        select r.kind, coalesce(element.value -> 'payload', '{}') as payload,
-               coalesce(r.queue, 'default') as queue, r.key,
-               coalesce(r.key_ttl, '24 hours') as key_ttl, coalesce(r.priority, 2) as priority,
-               r.delay, r.run_at, coalesce(r.max_attempts, 20) as max_attempts,
-               coalesce(r.timeout, '1 hour') as timeout,
-               coalesce(r.backoff_base, '1 second') as backoff_base,
-               coalesce(r.backoff_cap, '10 minutes') as backoff_cap,
-               nullif(r.headers, 'null') as headers
-          into job
-          from jsonb_to_record(element.value - 'payload') as r(
-               kind text, queue text, key text, key_ttl interval, priority int, delay interval,
-               run_at timestamptz, max_attempts int, timeout interval, backoff_base interval,
-               backoff_cap interval, headers jsonb);
         begin
+            given := jsonb_populate_record(null::faultline.new_job, element.value - 'payload');
+            select given.kind, coalesce(element.value -> 'payload', '{}') as payload,
+                   coalesce(given.queue, 'default') as queue, given.key,
+                   coalesce(given.key_ttl, '24 hours') as key_ttl, coalesce(given.priority, 2) as priority,
+                   given.delay, given.run_at, coalesce(given.max_attempts, 20) as max_attempts,
+                   coalesce(given.timeout, '1 hour') as timeout,
+                   coalesce(given.backoff_base, '1 second') as backoff_base,
+                   coalesce(given.backoff_cap, '10 minutes') as backoff_cap,
+                   nullif(given.headers, 'null') as headers
+              into job;
             perform faultline.check_job(job.kind, job.payload, job.queue, job.key, job.key_ttl,
                 job.priority, job.delay, job.run_at, job.max_attempts, job.timeout,
                 job.backoff_base, job.backoff_cap, job.headers);
-        exception when invalid_parameter_value then
-            raise exception 'jobs[%].%', element.ordinality - 1, sqlerrm
-                using errcode = '22023', column = 'jobs';
+        exception when data_exception then
+            get stacked diagnostics problem = message_text, problem_field = column_name;
+            if problem_field = '' then
+                problem := faultline.unreadable_field(element.value - 'payload') || ': ' || problem;
+            end if;
+            raise exception 'jobs[%].%', element.ordinality - 1, problem using errcode = '22023', column = 'jobs';
         end;
         ids := ids || faultline.uuid_v7(); queues := queues || job.queue; kinds := kinds || job.kind;
         payloads := array_append(payloads, job.payload); headers := array_append(headers, job.headers);
@@ -272,14 +306,34 @@ begin
     end loop;
 end $$;
 
+-- The first field that cannot be read as its type.
+create function faultline.unreadable_field(given jsonb) returns text
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+declare
+    field text;
+begin
+    for field in select jsonb_object_keys(given) loop
+        begin
+            perform jsonb_populate_record(null::faultline.new_job, jsonb_build_object(field, given -> field));
+        exception when data_exception then
+            return field;
+        end;
+    end loop;
+    return null;
+end $$;
+
 -- Finishes a running job inside the caller's transaction: the caller's effects and the job's
 -- success then commit together or not at all. Call it last, since it locks the job's row until
 -- the transaction ends. Raises FLT02 when the lease is no longer held; the caller must roll back.
+-- A result that can't be stored is replaced by a mark: the job has succeeded, whatever it returned.
 create function faultline.complete_in_tx(job_id uuid, lease_id uuid, result jsonb default null)
 returns void
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
 as $$
 #variable_conflict use_column
+declare
+    problem constant text := faultline.document_problem(result, 1048576);
 begin
     with gone as (
         delete from faultline.jobs j
@@ -294,7 +348,11 @@ begin
     select g.id, clock_timestamp(), g.created_at, g.next_run_at, g.started_at, g.lease_id,
            g.lease_owner, g.retry_of, g.max_attempts, g.timeout_ms, g.backoff_base_ms,
            g.backoff_cap_ms, g.attempts, g.crashes, 'succeeded', g.priority, g.queue, g.kind, g.key,
-           g.last_error, g.headers, g.payload, complete_in_tx.result
+           g.last_error, g.headers, g.payload,
+           case when problem is null then complete_in_tx.result
+                else jsonb_build_object('faultline_result_not_stored', problem,
+                                        'bytes', octet_length(complete_in_tx.result::text),
+                                        'head', left(complete_in_tx.result::text, 256)) end
       from gone g;
     if not found then
         raise exception 'the lease % of job % is no longer held', lease_id, job_id

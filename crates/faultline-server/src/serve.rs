@@ -107,8 +107,9 @@ pub async fn serve(listener: TcpListener, config: ServerConfig, shutdown: Cancel
 async fn refuse(mut stream: TcpStream) {
     let mut head = [0; 4096];
     let answer = async {
-        stream.read(&mut head).await?;
-        stream.write_all(FULL).await?;
+        if stream.read(&mut head).await? > 0 {
+            stream.write_all(FULL).await?;
+        }
         stream.shutdown().await
     };
     // A client that does not ask, or does not read, has no use for the answer.

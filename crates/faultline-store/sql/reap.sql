@@ -1,29 +1,32 @@
--- Reap: running -> queued for the jobs of queue $1 whose lease has expired, or whose worker is one
+-- Reap: running -> queued for the jobs of the queues $1 whose lease has expired, or whose worker is one
 -- of $2: workers whose session this process has seen missing for the grace time, re-checked here.
--- Looks at the first $3 visible rows of each priority in claim order: what runs lies before what
--- still waits. Ends at most $4 leases at a time.
+-- Looks at the first $3 visible rows of each queue and priority in claim order: what runs lies before what
+-- still waits. Ends about $4 leases at a time: all of a worker or none, since they are judged together.
 -- A crash is charged: a job without an attempt left ends as failed (crash_loop), one that was asked
--- to stop as cancelled. Where several jobs fell with one worker, only those that fell most often
+-- to stop as cancelled (worker_lost: not by the word of its attempt, which finish_outcome.sql must tell apart).
+-- Where several jobs fell with one worker, only those that fell most often
 -- before are charged, and of those only one that stands alone or falls for the first time: a
--- neighbour of a job that kills its process loses one attempt at most.
+-- neighbour of a job that kills its process loses one attempt at most, whatever queue it is in.
 -- The job keeps its place in the queue. Locks: the reaped rows, in id order, never waiting.
 with absent as materialized (
     select w.id
       from faultline.workers w
      where w.id = any ($2::uuid[])
        and w.stopped_at is null
+       and w.presence_pid is not null
        and not exists (
             select from pg_catalog.pg_stat_activity a
              where w.presence_server = pg_postmaster_start_time()
                and a.pid = w.presence_pid
                and (a.backend_start is null or a.backend_start = w.presence_started_at))
 ), candidate as materialized (
-    select c.id
-      from (values (1::smallint), (2::smallint), (3::smallint), (4::smallint)) as p(priority)
+    select c.id, rank() over (order by c.lease_owner) as first_of_worker
+      from unnest($1::text[]) as q(name)
+     cross join (values (1::smallint), (2::smallint), (3::smallint), (4::smallint)) as p(priority)
      cross join lateral (
         select j.id, j.state, j.lease_expires_at, j.lease_owner
           from faultline.jobs j
-         where j.queue = $1
+         where j.queue = q.name
            and j.priority = p.priority
            and j.next_run_at <= (select clock_timestamp())
          order by j.next_run_at, j.tie
@@ -31,29 +34,27 @@ with absent as materialized (
      ) c
      where c.state = 'running'
        and (c.lease_expires_at < clock_timestamp() or c.lease_owner in (select a.id from absent a))
-     limit $4
 ), fallen as materialized (
     select j.id, j.ctid as tid, j.lease_id, j.lease_owner, j.started_at, j.attempts, j.max_attempts,
            j.crashes, j.cancel_requested_at,
            case when j.lease_expires_at < clock_timestamp() then 'expired' else 'lost'
            end::faultline.attempt_outcome as outcome
       from faultline.jobs j
-     where j.id = any (array(select c.id from candidate c))
-       and (j.queue = $1) is true
+     where j.id = any (array(select c.id from candidate c where c.first_of_worker <= $4))
+       and (j.queue = any ($1::text[])) is true
        and j.state = 'running'
        and (j.lease_expires_at < clock_timestamp() or j.lease_owner in (select a.id from absent a))
      order by j.id
        for update skip locked
-), judged as materialized (
-    select f.*,
-           f.crashes = 0 and w.most = 0 or f.crashes = w.most and (w.with_most = 1 or f.crashes > 1) as charged,
-           f.crashes = w.most as suspect
+), compared as materialized (
+    select f.*, max(f.crashes) over (partition by f.lease_owner) as most,
+           count(*) over (partition by f.lease_owner, f.crashes) as with_as_many
       from fallen f
-      join (select lease_owner, max(crashes) as most,
-                   count(*) filter (where crashes = m) as with_most
-              from (select lease_owner, crashes, max(crashes) over (partition by lease_owner) as m
-                      from fallen) as x
-             group by lease_owner) as w using (lease_owner)
+), judged as materialized (
+    select c.*,
+           c.crashes = c.most and (c.crashes <> 1 or c.with_as_many = 1) as charged,
+           c.crashes = c.most as suspect
+      from compared c
 ), back as (
     update faultline.jobs j
        set state = 'queued', lease_id = null, lease_owner = null, lease_expires_at = null,
@@ -65,7 +66,7 @@ with absent as materialized (
      where j.ctid = g.tid and j.id = g.id and j.lease_id = g.lease_id and j.state = 'running'
        and g.cancel_requested_at is null
        and (not g.charged or g.attempts < g.max_attempts)
-    returning j.id, j.next_run_at
+    returning j.id, j.next_run_at, g.started_at, g.lease_id, g.lease_owner, g.attempts, g.charged, g.outcome
 ), gone as (
     delete from faultline.jobs j
      using judged g
@@ -82,7 +83,7 @@ with absent as materialized (
            g.backoff_cap_ms, g.attempts, g.crashes + case when g.suspect then 1 else 0 end,
            case when g.cancel_requested_at is not null then 'cancelled' else 'failed' end::faultline.job_state,
            g.priority, g.queue, g.kind, g.key,
-           case when g.cancel_requested_at is not null then 'cancelled' else 'crash_loop' end,
+           case when g.cancel_requested_at is not null then 'worker_lost' else 'crash_loop' end,
            case when g.outcome = 'expired' then 'the lease expired' else 'the worker was lost' end,
            g.headers, g.payload
       from gone g
@@ -90,9 +91,9 @@ with absent as materialized (
 ), logged as (
     insert into faultline.job_attempts (
         job_id, ended_at, started_at, next_run_at, lease_id, lease_owner, attempt, charged, outcome, error)
-    select b.id, clock_timestamp(), g.started_at, b.next_run_at, g.lease_id, g.lease_owner, g.attempts,
-           g.charged, g.outcome, null
-      from back b join judged g using (id)
+    select b.id, clock_timestamp(), b.started_at, b.next_run_at, b.lease_id, b.lease_owner, b.attempts,
+           b.charged, b.outcome, null
+      from back b
 )
 select id, 'queued' as state from back
 union all

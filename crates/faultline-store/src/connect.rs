@@ -24,9 +24,13 @@ const TCP_USER_TIMEOUT: Duration = Duration::from_secs(15);
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(10);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(3);
 
-/// What every session of the engine runs under: time limits, so that a stopped process can't hold a row for ever.
+/// What every session of the engine runs under: time limits, so that a stopped process can't hold a row for ever; and the
+/// isolation that the statements are written for, whatever the database's default is: they meet rows that others have just
+/// changed, and look again with a newer snapshot. Names are looked up in the system's schema only: in a schema that others
+/// may write to, somebody's operator could fit the arguments better, and would run with the engine's rights.
 const SESSION_OPTIONS: &str = "-c statement_timeout=30s -c lock_timeout=10s \
-    -c idle_in_transaction_session_timeout=30s -c jit=off -c enable_seqscan=off -c faultline.direct=on";
+    -c idle_in_transaction_session_timeout=30s -c default_transaction_isolation=read\\ committed \
+    -c search_path=pg_catalog,pg_temp -c jit=off -c enable_seqscan=off -c faultline.direct=on";
 
 /// Which plans a session is held to, so that they don't depend on statistics: those of a queue are often those of an empty
 /// table. Each hot statement has one right plan; docs/decisions/0001-storage.md has the measurements.

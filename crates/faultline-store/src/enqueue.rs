@@ -9,8 +9,8 @@ use faultline_core::{Invalid, JobId, NewJob, Start, limits};
 use jiff::Timestamp;
 use serde_json::value::RawValue;
 use std::collections::HashSet;
-use tokio_postgres::Row;
 use tokio_postgres::types::{Json, ToSql, Type};
+use tokio_postgres::{IsolationLevel, Row};
 use uuid::Uuid;
 
 const ENQUEUE: &str = include_str!("../sql/enqueue.sql");
@@ -109,8 +109,27 @@ fn timeout_ms(job: &NewJob) -> i32 {
     i32::try_from(millis(job.timeout)).unwrap_or(limits::MAX_TIMEOUT_MS)
 }
 
-/// The channel of the hints that a queue has work; the payload is the queue's name.
+/// The channel of the hints that a queue has work; [`Hint`] reads the payload.
 pub const CHANNEL: &str = "faultline";
+/// Stands before a queue's name, of which it can't be a part, when the work is behind the floors of workers.
+const BEHIND: char = '!';
+
+/// What a notification says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hint<'a> {
+    /// The queue that has work.
+    pub queue: &'a str,
+    /// Whether a claim from the head is needed to find it.
+    pub behind: bool,
+}
+
+impl<'a> Hint<'a> {
+    /// Reads the payload of a notification.
+    pub fn of(payload: &'a str) -> Self {
+        let queue = payload.strip_prefix(BEHIND);
+        Self { queue: queue.unwrap_or(payload), behind: queue.is_some() }
+    }
+}
 
 /// What became of one job of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -215,7 +234,9 @@ async fn insert_keyless_again(client: &mut ClientWrapper, jobs: &[&NewJob]) -> R
     while !missing.is_empty() {
         let ids: Vec<Uuid> = missing.iter().map(|job| job.id.0).collect();
         let columns = Columns::of(missing.iter().copied());
-        let transaction = client.transaction().await.map_err(|e| Error::from(e).before_sending())?;
+        // The second statement must see what the first one may have waited for.
+        let transaction = client.build_transaction().isolation_level(IsolationLevel::ReadCommitted).start().await;
+        let transaction = transaction.map_err(|e| Error::from(e).before_sending())?;
         let insert = transaction.prepare_cached(INSERT_AGAIN).await?;
         transaction.execute(&insert, &columns.params_without_keys()).await?;
         let before = transaction.prepare_cached(ENQUEUED_BEFORE).await?;
@@ -236,6 +257,11 @@ async fn insert_keyless_again(client: &mut ClientWrapper, jobs: &[&NewJob]) -> R
 /// Those of the connection.
 pub async fn notify(client: &ClientWrapper, queue: &str) -> Result<()> {
     query(client, NOTIFY, &[&queue]).await.map(|_| ())
+}
+
+/// The same for work that only a claim from the head finds, such as reaped jobs.
+pub(crate) async fn notify_behind(client: &ClientWrapper, queue: &str) -> Result<()> {
+    notify(client, &format!("{BEHIND}{queue}")).await
 }
 
 fn check(jobs: &[NewJob]) -> Result<()> {

@@ -11,7 +11,7 @@ const PRUNE_LIMIT: i64 = 1000;
 const PRUNE_ROUNDS: usize = 100;
 
 /// Makes the daily partitions of the coming week and drops those that are older than the retention; false when another
-/// process is at it.
+/// process is at it, or somebody holds a table for long: the next round does what is left.
 ///
 /// # Errors
 /// Those of the connection; nothing was changed.

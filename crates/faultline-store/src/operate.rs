@@ -11,6 +11,9 @@ const PAUSE: &str = include_str!("../sql/pause.sql");
 const RESUME: &str = include_str!("../sql/resume.sql");
 const AUDIT: &str = include_str!("../sql/audit.sql");
 
+/// How often a retry is repeated for a job that changes under it. Each repeat needs another change at that very instant.
+const MAX_ROUNDS: usize = 8;
+
 /// What became of a request to cancel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cancel {
@@ -67,7 +70,14 @@ pub enum Retry {
 /// # Errors
 /// Those of the connection; safe to repeat.
 pub async fn retry(client: &ClientWrapper, actor: &str, id: JobId, successor: JobId) -> Result<Retry> {
-    let Some(row) = query_opt(client, RETRY, &[&id.0, &successor.0]).await? else { return Ok(Retry::Unknown) };
+    let mut rounds = 0;
+    let row = loop {
+        let Some(row) = query_opt(client, RETRY, &[&id.0, &successor.0]).await? else { return Ok(Retry::Unknown) };
+        rounds += 1;
+        if rounds == MAX_ROUNDS || !row.try_get::<_, bool>("raced")? {
+            break row;
+        }
+    };
     if row.try_get::<_, Option<&str>>("state")?.is_none() {
         return Ok(Retry::Unknown);
     }

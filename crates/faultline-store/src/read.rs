@@ -84,7 +84,8 @@ pub struct Job {
     pub backoff_cap_ms: i32,
     /// The finished job that an operator retried with this one.
     pub retry_of: Option<JobId>,
-    /// Why it ended as it did: a word such as `attempts_exhausted`, `crash_loop`, `fatal`, `cancelled`.
+    /// Why it ended as it did: a word such as `attempts_exhausted`, `crash_loop`, `fatal`, `cancelled`, `worker_lost`
+    /// (asked to stop, but its worker was gone before it did).
     pub reason: Option<String>,
     /// What its last failed attempt said.
     pub last_error: Option<String>,

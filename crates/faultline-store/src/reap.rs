@@ -1,5 +1,6 @@
 //! Recover what a dead worker left, and see whether there is something to do at all.
 
+use crate::enqueue::notify_behind;
 use crate::error::Result;
 use crate::finish::state;
 use crate::statement::query;
@@ -14,7 +15,8 @@ const QUEUES_OF_WORKERS: &str = include_str!("../sql/queues_of_workers.sql");
 const BURY: &str = include_str!("../sql/bury.sql");
 const QUEUE_NAMES: &str = include_str!("../sql/queue_names.sql");
 
-/// Leases that one statement ends at most; the caller asks again while it gets as many.
+/// Leases that one statement ends, and the rest of those of the last worker among them; the caller asks again while it gets
+/// as many.
 pub const REAP_LIMIT: usize = 500;
 
 /// What one look at some queues found.
@@ -61,25 +63,34 @@ pub async fn watch(client: &ClientWrapper, queues: &[String], look_at: i64) -> R
     Ok(watch)
 }
 
-/// Ends up to [`REAP_LIMIT`] leases of a queue that have expired, or that belong to `absent` workers whose presence session
+/// Ends about [`REAP_LIMIT`] leases of some queues that have expired, or that belong to `absent` workers whose presence session
 /// is still gone. For leases that have expired, and for workers that are [`Watch::not_back`], the caller must have been in contact
-/// with the database for a whole lease time before, so that workers which outlived an outage renew first. Answers each job with where it went: `queued`, or how it ended.
+/// with the database for a whole lease time before, so that workers which outlived an outage renew first. Answers each job with
+/// where it went: `queued`, or how it ended. Workers are hinted at what waits again.
+/// Name all queues of one worker in one call: its jobs are judged together.
 ///
 /// # Errors
 /// Those of the connection; nothing or all of it was done.
 pub async fn reap(
     client: &ClientWrapper,
-    queue: &str,
+    queues: &[String],
     absent: &[WorkerId],
     look_at: i64,
 ) -> Result<Vec<(JobId, State)>> {
     let absent: Vec<Uuid> = absent.iter().map(|worker| worker.0).collect();
     let limit = i64::try_from(REAP_LIMIT).unwrap_or(i64::MAX);
-    query(client, REAP, &[&queue, &absent, &look_at, &limit])
+    let reaped = query(client, REAP, &[&queues, &absent, &look_at, &limit])
         .await?
         .iter()
         .map(|row| Ok((JobId(row.try_get("id")?), state(row)?)))
-        .collect()
+        .collect::<Result<Vec<_>>>()?;
+    if !reaped.is_empty() {
+        for queue in queues {
+            // A hint only: what was reaped is found without it, later.
+            let _ = notify_behind(client, queue).await;
+        }
+    }
+    Ok(reaped)
 }
 
 /// Reaps all jobs of workers whose presence session has been gone for the grace time, in every queue that they poll, and
@@ -89,16 +100,15 @@ pub async fn reap(
 /// Those of the connection; what was reaped stays reaped.
 pub async fn bury(client: &ClientWrapper, absent: &[WorkerId], look_at: i64) -> Result<Vec<(JobId, State)>> {
     let ids: Vec<Uuid> = absent.iter().map(|worker| worker.0).collect();
+    let rows = query(client, QUEUES_OF_WORKERS, &[&ids]).await?;
+    let queues = rows.iter().map(|row| Ok(row.try_get(0)?)).collect::<Result<Vec<String>>>()?;
     let mut reaped = Vec::new();
-    for row in query(client, QUEUES_OF_WORKERS, &[&ids]).await? {
-        let queue: String = row.try_get(0)?;
-        loop {
-            let some = reap(client, &queue, absent, look_at).await?;
-            let was_full = some.len() >= REAP_LIMIT;
-            reaped.extend(some);
-            if !was_full {
-                break;
-            }
+    loop {
+        let some = reap(client, &queues, absent, look_at).await?;
+        let was_full = some.len() >= REAP_LIMIT;
+        reaped.extend(some);
+        if !was_full {
+            break;
         }
     }
     query(client, BURY, &[&ids]).await?;

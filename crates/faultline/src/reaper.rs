@@ -24,11 +24,17 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// Between two looks; what becomes due in between is awaited by a timer. With one renewal each five seconds an idle worker stays at one statement a second.
-pub(crate) const TICK: Duration = Duration::from_millis(1200);
+/// Between two looks; what becomes due in between is awaited by a timer. With one sign of life each five seconds an idle worker
+/// stays at one statement a second.
+pub(crate) const TICK: Duration = Duration::from_millis(1400);
+/// A look may take one part in this many of the time of all processes together: under a snapshot that was forgotten open it has to
+/// pass the entries of every job that has ended since.
+const LOOK_SHARE: u32 = 20;
+/// Between two dear looks, at most.
+const LONGEST_TICK: Duration = Duration::from_secs(30);
 /// How long a worker's presence may be missing before its jobs are recovered.
 const ABSENCE_GRACE: Duration = Duration::from_secs(2);
-/// A gap between two looks that breaks the contact: the process was stopped, or the database did not answer.
+/// A delay of the next look that breaks the contact: the process was stopped, or the database did not answer.
 const CONTACT_GAP: Duration = Duration::from_secs(4);
 /// Rows beyond the slots of all workers that a look covers: queued rows before the last running one, such as released ones.
 const LOOK_BEYOND: i64 = 1000;
@@ -45,7 +51,10 @@ pub struct Reaper {
     lease_ttl: Duration,
     /// Since when every look has been answered in time; none while out of contact.
     contact_since: Option<Instant>,
-    last_look: Instant,
+    /// When the next look is planned.
+    next_look: Instant,
+    /// The least time between two looks, by what they cost.
+    tick: Duration,
     /// Whether no look has failed since the start, or contact has lasted for a lease time since the last that did.
     steady: bool,
     /// Workers whose presence is missing, and since when this process has seen that.
@@ -77,7 +86,8 @@ impl Reaper {
             queues,
             lease_ttl: DEFAULT_LEASE_TTL,
             contact_since: None,
-            last_look: now,
+            next_look: now,
+            tick: TICK,
             steady: true,
             missing: HashMap::new(),
             look_at: LOOK_BEYOND,
@@ -108,17 +118,17 @@ impl Reaper {
                     self.until_next_look()
                 }
                 Err(error) => {
-                    if self.contact_since.take().is_some() {
+                    if self.contact_since.is_some() {
                         tracing::warn!(%error, "the reaper lost contact with the database and holds off");
                     }
-                    self.steady = false;
-                    self.missing.clear();
+                    self.lose_contact();
                     pause.next()
                 }
             };
+            self.next_look = Instant::now() + wait;
             tokio::select! {
                 () = shutdown.cancelled() => {}
-                () = tokio::time::sleep(wait) => {}
+                () = tokio::time::sleep_until(self.next_look) => {}
             }
         }
     }
@@ -126,7 +136,7 @@ impl Reaper {
     /// A tick, shortened to the moment at which a missing worker's grace ends.
     fn until_next_look(&self) -> Duration {
         let now = Instant::now();
-        let tick = TICK.mul_f64(rand::rng().random_range(0.9..1.0));
+        let tick = self.tick.mul_f64(rand::rng().random_range(0.9..1.0));
         self.missing
             .values()
             .map(|since| *since + ABSENCE_GRACE)
@@ -136,22 +146,28 @@ impl Reaper {
             .map_or(tick, |left| left.min(tick))
     }
 
+    /// What was seen before says nothing any more.
+    fn lose_contact(&mut self) {
+        self.contact_since = None;
+        self.steady = false;
+        self.missing.clear();
+    }
+
     async fn look(&mut self) -> Result<Watch> {
         let began = Instant::now();
-        if began.duration_since(self.last_look) > CONTACT_GAP {
-            // Stopped or cut off since the last look: others may have been as well.
-            self.contact_since = None;
-            self.steady = false;
-            self.missing.clear();
+        if began.duration_since(self.next_look) > CONTACT_GAP {
+            // This process was stopped: others may have been as well.
+            self.lose_contact();
         }
         let queues = self.queue_names().await?;
         let look_at = self.look_at;
         let found = self.link.call(async |session| watch(session, &queues, look_at).await).await?;
         let now = Instant::now();
-        self.last_look = now;
         if now.duration_since(began) > CONTACT_GAP {
-            self.contact_since = None;
+            self.lose_contact();
         }
+        let processes = u32::try_from(found.workers.max(1)).unwrap_or(u32::MAX);
+        self.tick = (now.duration_since(began) * LOOK_SHARE).saturating_mul(processes).clamp(TICK, LONGEST_TICK);
         self.look_at = found.slots.saturating_add(LOOK_BEYOND);
         let contact_since = *self.contact_since.get_or_insert(now);
         let held_off = now.duration_since(contact_since) >= self.lease_ttl;
@@ -169,7 +185,12 @@ impl Reaper {
         }
         if now >= self.maintain_at {
             self.maintain_at = now + MAINTAIN_EVERY.mul_f64(rand::rng().random_range(0.5..1.5));
-            self.maintain().await?;
+            match self.maintain().await {
+                Err(error) if !error.is_connection_fault() => {
+                    tracing::warn!(%error, "maintenance failed; it is tried again");
+                }
+                answer => answer?,
+            }
         }
         Ok(found)
     }
@@ -207,15 +228,13 @@ impl Reaper {
 
     async fn recover_expired(&self, queues: &[String]) -> Result<()> {
         let look_at = self.look_at;
-        for queue in queues {
-            loop {
-                let reaped = self.link.call(async |session| reap(session, queue, &[], look_at).await).await?;
-                if !reaped.is_empty() {
-                    tracing::warn!(%queue, jobs = reaped.len(), "leases had expired; their jobs were recovered");
-                }
-                if reaped.len() < REAP_LIMIT {
-                    break;
-                }
+        while !queues.is_empty() {
+            let reaped = self.link.call(async |session| reap(session, queues, &[], look_at).await).await?;
+            if !reaped.is_empty() {
+                tracing::warn!(?queues, jobs = reaped.len(), "leases had expired; their jobs were recovered");
+            }
+            if reaped.len() < REAP_LIMIT {
+                break;
             }
         }
         Ok(())

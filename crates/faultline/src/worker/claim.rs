@@ -52,8 +52,6 @@ struct Claimer {
     wake: Arc<Wake>,
     finisher: Finisher,
     floors: Floors,
-    /// Whether a job that crashed its worker more than once runs here.
-    isolated: Arc<AtomicBool>,
     next_sweep: Instant,
     /// The lease and the floors of a claim whose answer was lost.
     unanswered: Option<(LeaseId, Floors)>,
@@ -66,7 +64,6 @@ pub(crate) async fn run(shared: Arc<Shared>, queue: Arc<str>, slots: usize, fini
         wake: shared.wake[&queue].clone(),
         free: Arc::new(Semaphore::new(slots)),
         floors: Floors::head(),
-        isolated: Arc::new(AtomicBool::new(false)),
         next_sweep: Instant::now(),
         unanswered: None,
         shared,
@@ -90,7 +87,7 @@ impl Claimer {
                 }
             }
             let Some(free) = self.free_slots(more).await else { break };
-            match self.step(free).await {
+            match self.step(free, more).await {
                 Ok(found_all) => {
                     more = found_all;
                     pause.reset();
@@ -127,8 +124,8 @@ impl Claimer {
         Some(self.free.available_permits().clamp(1, CLAIM_LIMIT))
     }
 
-    /// One claim; answers whether there is likely more.
-    async fn step(&mut self, free: usize) -> Result<bool> {
+    /// One claim; answers whether there is likely more. `more` is the last answer.
+    async fn step(&mut self, free: usize, more: bool) -> Result<bool> {
         if let Some((lease_id, floors)) = self.unanswered.clone() {
             let look_at = RECOVER_BEYOND.saturating_add(i64::try_from(self.slots).unwrap_or(i64::MAX));
             let queue = self.queue.clone();
@@ -141,7 +138,8 @@ impl Claimer {
             self.start(found);
             return Ok(true);
         }
-        let due = self.wake.due.swap(false, Ordering::AcqRel);
+        // While claims come back full, something is always due; the sweep in its turn is enough then.
+        let due = !more && self.wake.due.swap(false, Ordering::AcqRel);
         let began = Instant::now();
         let sweep = due || began >= self.next_sweep;
         let claimed = self.claim(free, if sweep { Floors::head() } else { self.floors.clone() }).await?;
@@ -188,7 +186,7 @@ impl Claimer {
             return self.put_back(&job, UNKNOWN_KIND_DELAY, reason);
         };
         let isolation = if job.crashes >= ISOLATE_AFTER_CRASHES {
-            let Some(isolation) = Isolation::take(&self.isolated) else {
+            let Some(isolation) = Isolation::take(&shared.isolated) else {
                 let reason = "it crashed its worker more than once and runs beside no other such job".to_owned();
                 return self.put_back(&job, ISOLATION_DELAY, reason);
             };

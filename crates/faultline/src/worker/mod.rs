@@ -138,6 +138,8 @@ pub(crate) struct Shared {
     /// Cancelled when the worker must stop claiming: a signal, or an operator's word.
     pub(crate) drain: CancellationToken,
     pub(crate) handlers_running: TaskTracker,
+    /// Whether a job that crashed its worker more than once runs here, in any queue.
+    pub(crate) isolated: Arc<std::sync::atomic::AtomicBool>,
 }
 
 /// What the claim loop of one queue is told from outside.
@@ -153,7 +155,7 @@ pub(crate) struct Wake {
 
 impl Wake {
     /// Wakes the claim loop for a claim from the head.
-    fn sweep(&self) {
+    pub(crate) fn sweep(&self) {
         self.due.store(true, Ordering::Release);
         self.hint.notify_one();
     }
@@ -341,6 +343,7 @@ impl Worker {
             wake: queues.iter().map(|(name, _)| (name.clone(), Arc::new(Wake::default()))).collect(),
             drain: CancellationToken::new(),
             handlers_running: TaskTracker::new(),
+            isolated: Arc::default(),
         };
         (facts, Arc::new(shared))
     }

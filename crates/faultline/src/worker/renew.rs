@@ -10,7 +10,7 @@
 use crate::link::Pause;
 use crate::worker::Shared;
 use faultline_core::{JobId, LeaseId};
-use faultline_store::enqueue::CHANNEL;
+use faultline_store::enqueue::{CHANNEL, Hint};
 use faultline_store::lease::renew;
 use faultline_store::presence::{WorkerFacts, heartbeat, register, stop};
 use faultline_store::{Error, Plans, Result, Session};
@@ -93,9 +93,10 @@ async fn keep(shared: &Shared, facts: &WorkerFacts, stop_token: &CancellationTok
                 renew_at = began + every;
             }
             hint = hints.recv() => match hint {
-                Some(queue) => {
-                    if let Some(wake) = shared.wake.get(queue.as_str()) {
-                        wake.hint.notify_one();
+                Some(payload) => {
+                    let hint = Hint::of(&payload);
+                    if let Some(wake) = shared.wake.get(hint.queue) {
+                        if hint.behind { wake.sweep() } else { wake.hint.notify_one() }
                     }
                 }
                 None => return Err(Error::Unreachable { reason: "the session ended".into() }),

@@ -1,5 +1,6 @@
 //! `faultline job cancel` and `faultline job retry`.
 
+use super::look::fetch;
 use super::{ended, unknown};
 use crate::commands::actor;
 use crate::connection::Connection;
@@ -8,6 +9,7 @@ use crate::output::{self, Format};
 use anyhow::bail;
 use faultline_core::{JobId, State};
 use faultline_server::JobView;
+use faultline_store::enqueue::notify;
 use faultline_store::operate::{self, Cancel, Retry};
 use faultline_store::read;
 use jiff::Timestamp;
@@ -32,7 +34,8 @@ pub(super) async fn cancel(connection: &Connection, format: Format, id: JobId) -
 pub(super) async fn retry(connection: &Connection, format: Format, id: JobId) -> Done {
     let now_ms = u64::try_from(Timestamp::now().as_millisecond())?;
     let successor = JobId::new(now_ms, &mut rand::rng());
-    let (id, text) = match connection.run(async |client| operate::retry(client, &actor(), id, successor).await).await? {
+    let retried = connection.run(async |client| operate::retry(client, &actor(), id, successor).await).await?;
+    let (id, text) = match retried {
         Retry::Successor { id: new, created: true } => (new, format!("job {id} has ended; {new} runs in its stead")),
         Retry::Successor { id: new, created: false } => (new, format!("job {id} was retried before, by {new}")),
         Retry::MovedToNow => (id, format!("job {id} was waiting for its time and is due now")),
@@ -42,6 +45,9 @@ pub(super) async fn retry(connection: &Connection, format: Format, id: JobId) ->
         Retry::Running => bail!("job {id} is running; cancel it first, or wait for its end"),
         Retry::Unknown => return Err(unknown(id)),
     };
+    let queue = fetch(connection, id).await?.queue;
+    // A hint: a worker that misses it finds the job by looking.
+    let _ = connection.run(async |client| notify(client, &queue).await).await;
     answer(connection, format, id, &text).await
 }
 
@@ -50,7 +56,7 @@ async fn answer(connection: &Connection, format: Format, id: JobId, text: &str) 
     if format == Format::Table {
         output::line(text)?;
     } else {
-        let job = connection.run(async |client| read::get(client, id).await).await?.ok_or_else(|| unknown(id))?;
+        let job = fetch(connection, id).await?;
         output::answer(format, &JobView::from(job), text)?;
     }
     Ok(ExitCode::SUCCESS)

@@ -1,0 +1,19 @@
+//! The store against a real Postgres: one binary, so that its tests share one cluster; one database per test.
+//! Nothing here sleeps to let something happen: who must wait is seen waiting, through `pg_blocking_pids`.
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
+mod claims;
+mod common;
+mod crashes;
+mod edges;
+mod enqueue_again;
+mod keys;
+mod limits;
+mod maintain;
+mod migrate;
+mod plans;
+mod races;
+mod reap;
+mod roles;
+mod steps;
+mod transitions;

@@ -1,0 +1,287 @@
+//! Reaping: no lease ends early, none of a live worker, none that was renewed; nothing is lost or hidden.
+
+use crate::common::{
+    DEADLINE, Db, EXPIRED, LONG, LOOK_AT, QUEUE, SUCCEEDED, complete, connect, count, end, facts, facts_of, job, put,
+    put_many, running, take, take_for, until, value, worker,
+};
+use faultline_core::{JobId, NewJob, State, WorkerId};
+use faultline_store::lease::renew;
+use faultline_store::presence::{register, stop};
+use faultline_store::reap::{REAP_LIMIT, bury, reap, watch};
+use faultline_store::{Database, Plans, Session};
+use std::collections::HashSet;
+
+fn queues() -> Vec<String> {
+    vec![QUEUE.into()]
+}
+
+async fn reaper(db: &Db) -> Session {
+    db.session_with(Plans::InOrder).await
+}
+
+/// A worker whose session can be ended.
+async fn present(db: &Db, id: WorkerId) -> Session {
+    let session = db.session_with(Plans::ById).await;
+    register(&session, &facts_of(id), session.is_direct()).await.unwrap();
+    session
+}
+
+/// Ends a session and waits until its backend is gone.
+async fn leave(observer: &Session, session: Session) {
+    let pid: i32 = value(&session, "select pg_backend_pid()", &[]).await;
+    drop(session);
+    until(observer, "select not exists (select from pg_stat_activity where pid = $1)", &[&pid]).await;
+}
+
+#[tokio::test]
+async fn a_lease_that_lasts_is_not_reaped_however_often_one_tries() {
+    let db = Db::migrated();
+    let session = reaper(&db).await;
+    let held = running(&session, &job(), LONG).await;
+    for absent in [vec![], vec![worker()]] {
+        assert_eq!(reap(&session, &queues(), &absent, LOOK_AT).await.unwrap(), []);
+    }
+    assert_eq!(watch(&session, &queues(), LOOK_AT).await.unwrap().expired, Vec::<String>::new());
+    assert_eq!(end(&session, &held, complete()).await, SUCCEEDED);
+}
+
+#[tokio::test]
+async fn an_expired_lease_that_was_renewed_is_not_reaped() {
+    let db = Db::migrated();
+    let session = reaper(&db).await;
+    let held = running(&session, &job(), EXPIRED).await;
+    assert_eq!(watch(&session, &queues(), LOOK_AT).await.unwrap().expired, queues());
+    assert_eq!(renew(&session, QUEUE, &[(held.id, held.lease_id)], LONG).await.unwrap().len(), 1);
+    assert_eq!(reap(&session, &queues(), &[], LOOK_AT).await.unwrap(), []);
+    assert_eq!(watch(&session, &queues(), LOOK_AT).await.unwrap().expired, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn of_renewal_and_reap_at_one_instant_each_job_goes_to_exactly_one() {
+    let db = Db::migrated();
+    let queues = queues();
+    let (reaper, keeper) = (reaper(&db).await, db.session_with(Plans::ById).await);
+    for _ in 0..20 {
+        put_many(&keeper, 200).await;
+        let claimed = take(&keeper, 200, EXPIRED).await;
+        assert_eq!(claimed.len(), 200);
+        let held: Vec<_> = claimed.iter().map(|job| (job.id, job.lease_id)).collect();
+        let (renewed, reaped) = tokio::join!(renew(&keeper, QUEUE, &held, LONG), reap(&reaper, &queues, &[], LOOK_AT));
+        let renewed: HashSet<JobId> = renewed.unwrap().iter().map(|one| one.id).collect();
+        let reaped: HashSet<JobId> = reaped.unwrap().iter().map(|one| one.0).collect();
+        assert!(renewed.is_disjoint(&reaped), "told that it is renewed, and reaped");
+        assert_eq!(count(&keeper, "faultline.jobs where state = 'running'").await, renewed.len() as i64);
+        keeper.batch_execute("truncate faultline.jobs").await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn many_reapers_at_once_reap_each_job_once() {
+    let db = Db::migrated();
+    let sessions = futures_util::future::join_all((0..8).map(|_| reaper(&db))).await;
+    put_many(&sessions[0], 300).await;
+    take(&sessions[0], 300, EXPIRED).await;
+    let queues = queues();
+    let calls = sessions.iter().map(|session| reap(session, &queues, &[], LOOK_AT));
+    let mut reaped: Vec<JobId> = Vec::new();
+    for answer in futures_util::future::join_all(calls).await {
+        reaped.extend(answer.unwrap().into_iter().map(|(id, _)| id));
+    }
+    // What one of them went around because another held it, the next round finds.
+    reaped.extend(reap(&sessions[0], &queues, &[], LOOK_AT).await.unwrap().into_iter().map(|(id, _)| id));
+    assert_eq!((reaped.len(), reaped.iter().collect::<HashSet<_>>().len()), (300, 300));
+    assert_eq!(count(&sessions[0], "faultline.job_attempts").await, 300);
+}
+
+#[tokio::test]
+async fn a_row_that_somebody_has_locked_is_skipped_and_the_others_are_reaped() {
+    let db = Db::migrated();
+    let (session, holder) = (reaper(&db).await, db.session().await);
+    put_many(&session, 3).await;
+    let claimed = take(&session, 3, EXPIRED).await;
+    holder.batch_execute("begin").await.unwrap();
+    assert_eq!(end(&holder, &claimed[1], complete()).await, SUCCEEDED);
+    let reaped = tokio::time::timeout(DEADLINE, reap(&session, &queues(), &[], LOOK_AT)).await.unwrap().unwrap();
+    let reaped: HashSet<JobId> = reaped.into_iter().map(|(id, _)| id).collect();
+    assert_eq!(reaped, HashSet::from([claimed[0].id, claimed[2].id]));
+    holder.batch_execute("rollback").await.unwrap();
+    assert_eq!(reap(&session, &queues(), &[], LOOK_AT).await.unwrap(), [(claimed[1].id, State::Queued)]);
+}
+
+#[tokio::test]
+async fn a_reaped_job_keeps_its_place_in_the_queue() {
+    let db = Db::migrated();
+    let session = reaper(&db).await;
+    let ids = put_many(&session, 5).await;
+    let order: Vec<JobId> = take(&session, 5, EXPIRED).await.iter().map(|job| job.id).collect();
+    assert_eq!(order.iter().collect::<HashSet<_>>(), ids.iter().collect());
+    put_many(&session, 5).await;
+    reap(&session, &queues(), &[], LOOK_AT).await.unwrap();
+    let again: Vec<JobId> = take(&session, 5, EXPIRED).await.iter().map(|job| job.id).collect();
+    assert_eq!(again, order);
+}
+
+#[tokio::test]
+async fn a_job_without_an_attempt_left_ends_as_a_crash_loop() {
+    let db = Db::migrated();
+    let session = reaper(&db).await;
+    let new = NewJob { max_attempts: 2, ..job() };
+    put(&session, &new).await;
+    for expected in [State::Queued, State::Failed] {
+        assert_eq!(take(&session, 1, EXPIRED).await.len(), 1);
+        assert_eq!(reap(&session, &queues(), &[], LOOK_AT).await.unwrap(), [(new.id, expected)]);
+    }
+    let ended = facts(&session, new.id).await;
+    assert_eq!(ended.short(), "failed 2/2 [1:expired]");
+    assert_eq!(ended.reason.as_deref(), Some("crash_loop"));
+    assert_eq!(ended.last_error.as_deref(), Some("the lease expired"));
+}
+
+#[tokio::test]
+async fn a_worker_is_absent_only_while_its_session_is_gone() {
+    let db = Db::migrated();
+    let session = reaper(&db).await;
+    let id = worker();
+    let presence = present(&db, id).await;
+    put(&session, &job()).await;
+    let held = take_for(&session, id, 1, LONG).await.remove(0);
+    let absent = async || watch(&session, &queues(), LOOK_AT).await.unwrap().absent;
+    assert_eq!(absent().await, []);
+    assert_eq!(reap(&session, &queues(), &[id], LOOK_AT).await.unwrap(), [], "a reaper that remembers wrongly");
+    leave(&session, presence).await;
+    assert_eq!(absent().await, [id]);
+    let back = present(&db, id).await;
+    assert_eq!(absent().await, []);
+    assert_eq!(bury(&session, &[id], LOOK_AT).await.unwrap(), [], "it came back within its grace");
+    leave(&session, back).await;
+    assert_eq!(bury(&session, &[id], LOOK_AT).await.unwrap(), [(held.id, State::Queued)]);
+    assert_eq!(facts(&session, held.id).await.short(), "queued 1/1 [1:lost]");
+    assert_eq!(
+        watch(&session, &queues(), LOOK_AT).await.unwrap(),
+        faultline_store::reap::Watch { due: queues(), ..Default::default() }
+    );
+}
+
+#[tokio::test]
+async fn a_worker_whose_session_ended_with_its_server_is_not_back_until_it_registers_again() {
+    let db = Db::migrated();
+    let session = reaper(&db).await;
+    let id = worker();
+    let presence = present(&db, id).await;
+    let seen = async || watch(&session, &queues(), LOOK_AT).await.unwrap();
+    assert_eq!((seen().await.absent, seen().await.not_back), (vec![], vec![]));
+    // What a restart or a failover leaves: a row that speaks of another server.
+    let restarted = "update faultline.workers set presence_server = presence_server - interval '1 s' where id = $1";
+    session.execute(restarted, &[&id.0]).await.unwrap();
+    assert_eq!((seen().await.absent, seen().await.not_back), (vec![], vec![id]));
+    let back = present(&db, id).await;
+    assert_eq!((seen().await.absent, seen().await.not_back), (vec![], vec![]));
+    leave(&session, back).await;
+    leave(&session, presence).await;
+    assert_eq!((seen().await.absent, seen().await.not_back), (vec![id], vec![]));
+}
+
+#[tokio::test]
+async fn a_worker_without_presence_is_never_taken_for_absent() {
+    let db = Db::migrated();
+    let session = reaper(&db).await;
+    let id = worker();
+    register(&session, &facts_of(id), false).await.unwrap();
+    put(&session, &job()).await;
+    take_for(&session, id, 1, LONG).await;
+    assert_eq!(watch(&session, &queues(), LOOK_AT).await.unwrap().absent, []);
+    // It was seen missing when it still had a session of its own, and came back through a pooler.
+    assert_eq!(bury(&session, &[id], LOOK_AT).await.unwrap(), []);
+    assert_eq!(count(&session, "faultline.workers where stopped_at is null").await, 1);
+}
+
+#[tokio::test]
+async fn a_worker_that_said_goodbye_is_not_missed() {
+    let db = Db::migrated();
+    let session = reaper(&db).await;
+    let id = worker();
+    let presence = present(&db, id).await;
+    put(&session, &job()).await;
+    take_for(&session, id, 1, LONG).await;
+    stop(&presence, id).await.unwrap();
+    leave(&session, presence).await;
+    assert_eq!(watch(&session, &queues(), LOOK_AT).await.unwrap().absent, []);
+    assert_eq!(reap(&session, &queues(), &[id], LOOK_AT).await.unwrap(), [], "its lease lasts");
+}
+
+#[tokio::test]
+async fn a_role_that_may_not_see_other_sessions_takes_nobody_for_absent() {
+    let db = Db::migrated();
+    let admin = db.plain().await;
+    let role = format!("reaper_of_{}", db.database.name());
+    admin
+        .batch_execute(&format!(
+            "create role {role} login; grant usage on schema faultline to {role};
+             grant all on all tables in schema faultline to {role}"
+        ))
+        .await
+        .unwrap();
+    let id = worker();
+    let presence = present(&db, id).await;
+    let store = Database::new(&db.database.url().replace("faultline@", &format!("{role}@")), "test", 1).unwrap();
+    let session = store.session("reaper", Plans::InOrder).await.unwrap();
+    assert_eq!(watch(&session, &queues(), LOOK_AT).await.unwrap().absent, []);
+    leave(&session, presence).await;
+    assert_eq!(watch(&session, &queues(), LOOK_AT).await.unwrap().absent, [id]);
+    drop((session, store));
+    admin.batch_execute(&format!("drop owned by {role}")).await.unwrap();
+    until(&admin, "select not exists (select from pg_stat_activity where usename = $1)", &[&role]).await;
+    admin.batch_execute(&format!("drop role {role}")).await.unwrap();
+}
+
+#[tokio::test]
+async fn more_leases_than_one_statement_reaps_are_reaped_in_rounds_each_worker_whole() {
+    let db = Db::migrated();
+    let session = reaper(&db).await;
+    let of_each = REAP_LIMIT / 2 + 10;
+    put_many(&session, 4 * of_each).await;
+    for _ in 0..4 {
+        assert_eq!(take(&session, of_each, EXPIRED).await.len(), of_each);
+    }
+    for workers in [2, 2, 0] {
+        assert_eq!(reap(&session, &queues(), &[], LOOK_AT).await.unwrap().len(), workers * of_each);
+    }
+}
+
+#[tokio::test]
+async fn leases_beyond_the_window_of_a_look_are_reaped_as_those_before_them_end() {
+    let db = Db::migrated();
+    let session = reaper(&db).await;
+    put_many(&session, 30).await;
+    take(&session, 30, EXPIRED).await;
+    let mut ended = 0;
+    while ended < 30 {
+        assert_eq!(reap(&session, &queues(), &[], 10).await.unwrap().len(), 10);
+        for claimed in take(&session, 10, LONG).await {
+            assert_eq!(end(&session, &claimed, complete()).await, SUCCEEDED);
+            ended += 1;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_paused_queue_is_reaped_all_the_same() {
+    let db = Db::migrated();
+    let session = reaper(&db).await;
+    let held = running(&session, &job(), EXPIRED).await;
+    faultline_store::operate::pause(&session, "test", QUEUE, None).await.unwrap();
+    let seen = watch(&session, &queues(), LOOK_AT).await.unwrap();
+    assert_eq!((seen.due, seen.expired), (vec![], queues()));
+    assert_eq!(reap(&session, &queues(), &[], LOOK_AT).await.unwrap(), [(held.id, State::Queued)]);
+}
+
+#[tokio::test]
+async fn leases_are_judged_by_the_databases_clock_whatever_a_session_calls_time() {
+    let db = Db::migrated();
+    let session = reaper(&db).await;
+    running(&session, &job(), LONG).await;
+    let elsewhere = connect(&format!("{}?options=-c%20TimeZone%3DPacific/Kiritimati", db.database.url())).await;
+    assert_eq!(value::<String>(&elsewhere, "show timezone", &[]).await, "Pacific/Kiritimati");
+    session.batch_execute("set timezone = 'Pacific/Kiritimati'").await.unwrap();
+    assert_eq!(reap(&session, &queues(), &[], LOOK_AT).await.unwrap(), []);
+}
