@@ -1,8 +1,9 @@
 //! Drills as users run them, short: each must pass, a seed must repeat its schedule, and nothing may stay behind.
 
-use crate::common::{Answer, Background, program, run, until};
+use crate::common::{Answer, Background, program, run, until, until_gone};
 use rustix::process::Signal;
 use serde_json::Value;
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -60,29 +61,20 @@ fn jobs_fail_as_often_as_they_may_and_no_text_of_theirs_stops_a_queue() {
 #[test]
 fn an_interrupted_drill_leaves_no_process_behind() {
     let _alone = alone();
-    let dir = tempfile::tempdir().unwrap();
-    let report = dir.path().to_str().unwrap();
-    let mut drill = Background::start(&mut program(&["drill", "run", "zombie", "--report", report]));
-    // While one worker is stopped: that one is the hardest to get rid of.
-    drill.line("stopped for");
-    let of_this_run = || processes_with(&drill_dir(dir.path()));
-    until("the workers of the drill", || (of_this_run() >= 3).then_some(()));
+    let (mut drill, started) = drill_with_a_stopped_worker();
     drill.signal(Signal::INT);
     assert_eq!(drill.wait(), 1);
     assert!(drill.printed().contains("interrupted"));
-    until("the workers of the drill to be gone", || (of_this_run() == 0).then_some(()));
+    started.into_iter().for_each(until_gone);
 }
 
 #[test]
 fn a_drill_whose_supervisor_is_killed_leaves_no_process_behind() {
     let _alone = alone();
-    let dir = tempfile::tempdir().unwrap();
-    let report = dir.path().to_str().unwrap();
-    let mut drill = Background::start(&mut program(&["drill", "run", "zombie", "--report", report]));
-    drill.line("stopped for");
+    let (mut drill, started) = drill_with_a_stopped_worker();
     drill.signal(Signal::KILL);
     drill.wait();
-    until("the workers of the drill to be gone", || (processes_with(&drill_dir(dir.path())) == 0).then_some(()));
+    started.into_iter().for_each(until_gone);
 }
 
 #[test]
@@ -93,15 +85,40 @@ fn an_unknown_drill_is_a_wrong_call() {
     assert!(listed["drills"].as_array().unwrap().iter().any(|drill| drill["name"] == "zombie"));
 }
 
-fn drill_dir(report: &Path) -> String {
-    report.join("zombie-1").to_str().unwrap().to_owned()
+/// A drill at the moment that is hardest to clean up, with all that it has started: Postgres, the API, the workers.
+fn drill_with_a_stopped_worker() -> (Background, Vec<i32>) {
+    let mut drill = Background::start(&mut program(&["drill", "run", "zombie"]));
+    drill.line("stopped for");
+    let stopped = |pid: &i32| state_and_parent(*pid).is_some_and(|(state, _)| state == 'T');
+    let started = until("a worker to be stopped", || {
+        let started = descendants(drill.pid());
+        started.iter().any(stopped).then_some(started)
+    });
+    // The guard and the postmaster, some of its processes, the API, three workers.
+    assert!(started.len() > 8, "{started:?}");
+    (drill, started)
 }
 
-/// How many running processes have a word in their command line, the supervisor of the drill not counted.
-fn processes_with(word: &str) -> usize {
-    let Ok(processes) = std::fs::read_dir("/proc") else { return 0 };
-    let lines = processes.filter_map(|entry| std::fs::read(entry.ok()?.path().join("cmdline")).ok());
-    lines.filter(|line| String::from_utf8_lossy(line).split('\0').any(|argument| argument == word)).count()
+fn descendants(ancestor: i32) -> Vec<i32> {
+    let entries = std::fs::read_dir("/proc").unwrap();
+    let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    let parents: HashMap<i32, i32> = pids.filter_map(|pid| Some((pid, state_and_parent(pid)?.1))).collect();
+    let descends = |mut pid: i32| {
+        while let Some(parent) = parents.get(&pid) {
+            if *parent == ancestor {
+                return true;
+            }
+            pid = *parent;
+        }
+        false
+    };
+    parents.keys().copied().filter(|pid| descends(*pid)).collect()
+}
+
+fn state_and_parent(pid: i32) -> Option<(char, i32)> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    Some((fields.next()?.chars().next()?, fields.next()?.parse().ok()?))
 }
 
 #[test]
