@@ -200,7 +200,7 @@ pub(super) fn leases_are_on_the_databases_clock(ground: &Ground<'_>) -> Found {
         found.examine();
         let length = expires - event.at_us;
         let (ttl, tolerance) = (ground.run.lease_ttl_us, ground.run.clock_tolerance_us);
-        let short = event.is_claim() && length < ttl - tolerance;
+        let short = event.reason != Reason::CancelRequested && length < ttl - tolerance;
         if short || length > ttl + tolerance {
             let what =
                 format!("has a lease of {length} us instead of {ttl} us: it was not made by the database's clock");

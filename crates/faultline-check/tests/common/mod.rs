@@ -56,6 +56,7 @@ impl World {
     pub(crate) fn new() -> Self {
         let run = Run {
             lease_ttl_us: LEASE_TTL,
+            clock_tolerance_us: SECOND / 10,
             presence_grace_us: SECOND / 2,
             holdoff_us: LEASE_TTL,
             reap_bound_us: SECOND,
