@@ -45,6 +45,9 @@ create table faultline.job_events (
 );
 create index job_events_at on faultline.job_events using brin (at) with (pages_per_range = 32);
 
+-- Since when the log has no gap; null while it is off.
+alter table faultline.settings add column audit_on_since timestamptz;
+
 -- The triggers run after the whole statement, so that a transition which deletes from jobs and inserts
 -- into job_history is seen complete and is one event. Plans are pinned, because a trigger's plan is
 -- made once for one row and kept for thousands: old and new rows meet in a hash join, and what
@@ -124,6 +127,8 @@ begin
     create or replace trigger jobs_audit_delete after delete on faultline.jobs
         referencing old table as old_rows
         for each statement execute function faultline.audit_delete();
+    -- Whoever wrote to jobs before has ended, whoever will is waiting for us.
+    update faultline.settings set audit_on_since = clock_timestamp() where audit_on_since is null;
 end $$;
 
 -- Switches the log off and keeps what it holds. Waits like audit_on.
@@ -134,6 +139,7 @@ begin
     drop trigger if exists jobs_audit_insert on faultline.jobs;
     drop trigger if exists jobs_audit_update on faultline.jobs;
     drop trigger if exists jobs_audit_delete on faultline.jobs;
+    update faultline.settings set audit_on_since = null where audit_on_since is not null;
 end $$;
 
 -- Whether every transition leaves an event now.

@@ -160,11 +160,6 @@ impl Operation {
     pub(crate) fn is(&self, phase: Phase, answer: Answer) -> bool {
         self.record.phase == phase && self.record.answer == Some(answer)
     }
-
-    /// The job and the lease in whose name it was done.
-    pub(crate) fn held(&self) -> Option<(Uuid, Uuid)> {
-        self.record.job.zip(self.record.lease)
-    }
 }
 
 fn missing(witness: &str) -> NotCheckable {

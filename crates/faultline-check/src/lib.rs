@@ -2,6 +2,8 @@
 
 mod ground;
 mod invariants;
+#[cfg(feature = "live")]
+pub mod live;
 mod read;
 mod recovery;
 mod verdict;

@@ -58,8 +58,11 @@ pub enum ReadError {
 pub fn read_dir(dir: &Path) -> Result<Witnesses, ReadError> {
     let run_path = dir.join("run.json");
     let file = File::open(&run_path).map_err(|source| ReadError::Io { path: run_path.clone(), source })?;
-    let run = serde_json::from_reader(BufReader::new(file))
-        .map_err(|source| ReadError::Line { path: run_path, line: 1, source })?;
+    let run = serde_json::from_reader(BufReader::new(file)).map_err(|source| ReadError::Line {
+        path: run_path,
+        line: 1,
+        source,
+    })?;
     Ok(Witnesses {
         run,
         history: histories(&dir.join("history"))?.map(operations),

@@ -43,9 +43,11 @@ pub(crate) fn of_killed<'a>(ground: &Ground<'a>) -> Vec<Recovered<'a>> {
         let holds = life.holds();
         for (n, Hold { claim, left }) in holds.iter().enumerate() {
             let held_at = |kill: &Fault| {
-                claim.at_us <= kill.began_us && left.is_none_or(|left| left.reason.is_reap() && left.at_us >= kill.began_us)
+                claim.at_us <= kill.began_us
+                    && left.is_none_or(|left| left.reason.is_reap() && left.at_us >= kill.began_us)
             };
-            let Some((kill, _)) = kills.iter().find(|(kill, owner)| claim.owner == Some(*owner) && held_at(kill)) else {
+            let Some((kill, _)) = kills.iter().find(|(kill, owner)| claim.owner == Some(*owner) && held_at(kill))
+            else {
                 continue;
             };
             let next = holds.get(n + 1).map(|hold| hold.claim).or(left.filter(|left| left.is_terminal()));

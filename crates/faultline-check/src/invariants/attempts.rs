@@ -98,7 +98,8 @@ fn envelope_us(base_us: i64, cap_us: i64, attempt: i32) -> i64 {
 /// Invariant 23. Time in an outage does not count, nor does the time in which leases of an outage run out.
 pub(super) fn no_convoy(ground: &Ground<'_>) -> Found {
     let mut found = Findings::default();
-    let mut claims: Vec<i64> = ground.lives()?.flat_map(|life| &life.events).filter(|e| e.is_claim()).map(|e| e.at_us).collect();
+    let mut claims: Vec<i64> =
+        ground.lives()?.flat_map(|life| &life.events).filter(|e| e.is_claim()).map(|e| e.at_us).collect();
     claims.sort_unstable();
     let mut waiting_since: HashMap<&str, i64> = HashMap::new();
     for sample in ground.samples()? {
@@ -131,7 +132,8 @@ pub(super) fn poison_is_contained(ground: &Ground<'_>) -> Found {
     if poison.is_empty() {
         return Err(NotCheckable("the run had no job that kills its process".to_owned()));
     }
-    let others = |kind| matches!(kind, FaultKind::Kill | FaultKind::Stop | FaultKind::Partition | FaultKind::DatabaseDown);
+    let others =
+        |kind| matches!(kind, FaultKind::Kill | FaultKind::Stop | FaultKind::Partition | FaultKind::DatabaseDown);
     if ground.faults().unwrap_or_default().iter().any(|fault| others(fault.kind)) {
         return Err(NotCheckable("other faults cost attempts too".to_owned()));
     }
@@ -139,7 +141,8 @@ pub(super) fn poison_is_contained(ground: &Ground<'_>) -> Found {
     for life in ground.lives()? {
         found.examine();
         if poison.contains(&life.job) {
-            let contained = life.end().is_some_and(|end| end.to == Some(State::Failed) && end.reason == Reason::CrashLoop);
+            let contained =
+                life.end().is_some_and(|end| end.to == Some(State::Failed) && end.reason == Reason::CrashLoop);
             if !contained {
                 found.violated(Some(life.job), "kills its process, but did not end in a crash loop", &[life.last()]);
             }
@@ -151,7 +154,11 @@ pub(super) fn poison_is_contained(ground: &Ground<'_>) -> Found {
             .map(|(_, event)| event)
             .collect();
         if charged.len() > 1 {
-            found.violated(Some(life.job), "a neighbour of poison lost more than one attempt", &[charged[0], charged[1]]);
+            found.violated(
+                Some(life.job),
+                "a neighbour of poison lost more than one attempt",
+                &[charged[0], charged[1]],
+            );
         } else if life.end().is_some_and(|end| end.reason == Reason::CrashLoop) {
             found.violated(Some(life.job), "a neighbour of poison ended in a crash loop", &[life.last()]);
         }

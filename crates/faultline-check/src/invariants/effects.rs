@@ -14,8 +14,12 @@ pub(super) fn one_effect_a_success(ground: &Ground<'_>) -> Found {
     for effect in ground.effects_tx()? {
         *effects.entry(effect.job).or_default() += 1;
     }
-    let expected: HashSet<Uuid> =
-        ground.operations(Action::Enqueue)?.iter().filter(|o| o.record.effect_tx).filter_map(|o| o.record.job).collect();
+    let expected: HashSet<Uuid> = ground
+        .operations(Action::Enqueue)?
+        .iter()
+        .filter(|o| o.record.effect_tx)
+        .filter_map(|o| o.record.job)
+        .collect();
     let jobs: HashSet<Uuid> = effects.keys().chain(&expected).copied().collect();
     ground.needs_events()?;
     let mut found = Findings::default();
@@ -38,7 +42,9 @@ pub(super) fn extra_effects_are_explained(ground: &Ground<'_>) -> Found {
     let mut seen = HashSet::new();
     for effect in ground.effects_ext()? {
         found.examine();
-        let claimed = ground.life(effect.job).is_some_and(|life| life.holds().iter().any(|h| h.claim.lease == Some(effect.lease)));
+        let claimed = ground
+            .life(effect.job)
+            .is_some_and(|life| life.holds().iter().any(|h| h.claim.lease == Some(effect.lease)));
         let lease = format!("lease {}", effect.lease);
         if !claimed && !ground.run.asynchronous_failover {
             found.violated(Some(effect.job), "had an effect outside under a lease that it never had", &[&lease]);
@@ -74,9 +80,9 @@ pub(super) fn unknowns_resolve(ground: &Ground<'_>) -> Found {
         let told = resolve.record.answer == Some(Answer::Happened);
         let is_so = match r.action {
             Action::Enqueue => r.job.or(resolve.record.job).map(|job| existing.contains(&job)),
-            Action::Finish => operation.held().map(|(job, lease)| {
-                ground.left_under(job, lease).is_some_and(|left| !left.reason.is_reap())
-            }),
+            Action::Finish => operation
+                .held()
+                .map(|(job, lease)| ground.left_under(job, lease).is_some_and(|left| !left.reason.is_reap())),
             _ => r.lease.and_then(|lease| claimed_under(ground, lease)),
         };
         if is_so.is_some_and(|is_so| is_so != told) && !ground.run.asynchronous_failover {

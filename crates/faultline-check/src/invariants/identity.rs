@@ -93,7 +93,8 @@ pub(super) fn fail_means_fail(ground: &Ground<'_>) -> Found {
     let explained: HashSet<(Uuid, Uuid)> =
         finishes.iter().filter(|o| o.may_have_happened()).filter_map(|o| o.held()).collect();
     // A lost lease is a fence's answer; invariant 15 judges it.
-    let failed = finishes.iter().filter(|o| o.record.phase == Phase::Fail && o.record.answer != Some(Answer::LeaseLost));
+    let failed =
+        finishes.iter().filter(|o| o.record.phase == Phase::Fail && o.record.answer != Some(Answer::LeaseLost));
     for operation in failed {
         let Some((job, lease)) = operation.held() else { continue };
         found.examine();

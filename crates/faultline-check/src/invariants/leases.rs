@@ -50,15 +50,15 @@ pub(super) fn no_claim_over_a_claim(ground: &Ground<'_>) -> Found {
     Ok(found)
 }
 
-/// Invariant 14. Judged by the events alone; 15 compares them with what the workers were told.
+/// Invariant 14. The log notes the lease that the row had, so that after a reaper or an operator too it is the last claim's.
+/// Invariant 15 compares it with what the workers were told.
 pub(super) fn only_the_holder_leaves(ground: &Ground<'_>) -> Found {
     let mut found = Findings::default();
     for life in ground.lives()? {
         for hold in life.holds() {
             let Some(left) = hold.left else { continue };
             found.examine();
-            let operator = left.to == Some(State::Cancelled);
-            if left.lease != hold.claim.lease && !left.reason.is_reap() && !operator {
+            if left.lease != hold.claim.lease {
                 found.violated(Some(life.job), "was ended under a lease that is not its holder's", &[hold.claim, left]);
             }
         }
@@ -86,9 +86,17 @@ pub(super) fn the_fence_answers_truly(ground: &Ground<'_>) -> Found {
             (Phase::Ok, answer) => {
                 found.examine();
                 match left {
-                    None => found.violated(Some(job), "a finish was accepted under a lease that ended nothing", &[operation]),
+                    None => found.violated(
+                        Some(job),
+                        "a finish was accepted under a lease that ended nothing",
+                        &[operation],
+                    ),
                     Some(left) if !agrees(answer, left) => {
-                        found.violated(Some(job), "a finish was accepted that the events do not have", &[operation, left]);
+                        found.violated(
+                            Some(job),
+                            "a finish was accepted that the events do not have",
+                            &[operation, left],
+                        );
                     }
                     Some(_) => {}
                 }
@@ -108,7 +116,8 @@ pub(super) fn the_fence_answers_truly(ground: &Ground<'_>) -> Found {
     for operation in ground.operations(Action::Renew)?.iter().filter(|o| o.record.phase == Phase::Ok) {
         let Some((job, lease)) = operation.held() else { continue };
         found.examine();
-        let claimed = ground.life(job).is_some_and(|life| life.events.iter().any(|e| e.is_claim() && e.lease == Some(lease)));
+        let claimed =
+            ground.life(job).is_some_and(|life| life.events.iter().any(|e| e.is_claim() && e.lease == Some(lease)));
         if !claimed {
             found.violated(Some(job), "a renewal was accepted under a lease that never held it", &[operation]);
         }
@@ -134,7 +143,7 @@ pub(super) fn renewals_never_shorten(ground: &Ground<'_>) -> Found {
     for life in ground.lives()? {
         for (before, event) in life.steps() {
             let same = event.lease.is_some() && event.lease == before.lease;
-            if event.from != Some(State::Running) || before.to != Some(State::Running) || !same {
+            if event.is_claim() || event.to != Some(State::Running) || !same {
                 continue;
             }
             found.examine();
@@ -165,7 +174,11 @@ pub(super) fn no_early_reap(ground: &Ground<'_>) -> Found {
         let Ok(faults) = ground.faults() else { continue };
         found.examine();
         if !faults.iter().any(|fault| fault.hits(owner) && fault.began_us <= latest) {
-            found.violated(Some(left.job), "was reaped before its lease ended, and nothing had happened to its worker", &[left]);
+            found.violated(
+                Some(left.job),
+                "was reaped before its lease ended, and nothing had happened to its worker",
+                &[left],
+            );
         }
     }
     for operation in ground.operations(Action::Reap).unwrap_or_default() {
@@ -187,9 +200,10 @@ pub(super) fn leases_are_on_the_databases_clock(ground: &Ground<'_>) -> Found {
         found.examine();
         let length = expires - event.at_us;
         let (ttl, tolerance) = (ground.run.lease_ttl_us, ground.run.clock_tolerance_us);
-        let short = event.is_claim() && length < ttl - tolerance;
+        let short = event.reason != Reason::CancelRequested && length < ttl - tolerance;
         if short || length > ttl + tolerance {
-            let what = format!("has a lease of {length} us instead of {ttl} us: it was not made by the database's clock");
+            let what =
+                format!("has a lease of {length} us instead of {ttl} us: it was not made by the database's clock");
             found.violated(Some(event.job), what, &[event]);
         }
     }

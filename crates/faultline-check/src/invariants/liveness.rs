@@ -78,7 +78,11 @@ pub(super) fn processes_outlive_an_outage(ground: &Ground<'_>) -> Found {
         let exits = faults.iter().filter(|f| f.kind == FaultKind::Exited && f.began_us >= outage.began_us);
         for exit in exits {
             let process = exit.process.as_deref().unwrap_or("a process");
-            found.violated(None, format!("{process} ended by itself at {} us, after an outage had begun", exit.began_us), &[]);
+            found.violated(
+                None,
+                format!("{process} ended by itself at {} us, after an outage had begun", exit.began_us),
+                &[],
+            );
         }
         let Some(ended) = outage.ended_us else { continue };
         let mut connects: Vec<(i64, &str)> = ground
@@ -146,7 +150,8 @@ pub(super) fn shutdowns_are_clean(ground: &Ground<'_>) -> Found {
             continue;
         };
         found.examine();
-        let bound = if r.answer == Some(Answer::AtOnce) { ground.run.at_once_bound_us } else { ground.run.shutdown_bound_us };
+        let bound =
+            if r.answer == Some(Answer::AtOnce) { ground.run.at_once_bound_us } else { ground.run.shutdown_bound_us };
         if took > bound {
             found.violated(None, format!("{} took {took} us to stop, more than {bound} us", r.process), &[operation]);
         }
@@ -156,7 +161,11 @@ pub(super) fn shutdowns_are_clean(ground: &Ground<'_>) -> Found {
         let latest = exit_ns / 1000 + ground.run.clock_tolerance_us;
         for (claim, left) in held.get(&owner).map(Vec::as_slice).unwrap_or_default() {
             if left.is_none_or(|left| left.at_us > latest) {
-                found.violated(Some(claim.job), "was still running under a process that had stopped", &[operation, claim]);
+                found.violated(
+                    Some(claim.job),
+                    "was still running under a process that had stopped",
+                    &[operation, claim],
+                );
             }
         }
     }

@@ -62,9 +62,9 @@ pub(super) fn events_chain(ground: &Ground<'_>) -> Found {
 pub(super) fn one_terminal_event(ground: &Ground<'_>) -> Found {
     let mut found = Findings::default();
     for life in ground.lives()? {
-        let Some(end) = life.end() else { continue };
+        let Some(at) = life.events.iter().position(|event| event.is_terminal()) else { continue };
         found.examine();
-        if let Some(after) = life.events.iter().find(|event| event.seq > end.seq) {
+        if let (end, Some(after)) = (life.events[at], life.events.get(at + 1)) {
             found.violated(Some(life.job), "something happened to it after its end", &[end, after]);
         }
     }
@@ -97,7 +97,11 @@ pub(super) fn rows_are_the_fold(ground: &Ground<'_>) -> Found {
     if let Ok(end) = ground.end() {
         let rows: HashSet<_> = end.iter().map(|row| row.job).collect();
         for life in ground.lives()?.filter(|life| life.last().to.is_some() && !rows.contains(&life.job)) {
-            found.violated(Some(life.job), "its events say that it exists, but it has no row at the end", &[life.last()]);
+            found.violated(
+                Some(life.job),
+                "its events say that it exists, but it has no row at the end",
+                &[life.last()],
+            );
         }
     }
     Ok(found)
@@ -124,7 +128,8 @@ pub(super) fn shapes_hold(ground: &Ground<'_>) -> Found {
     let mut found = Findings::default();
     for (row, _) in ground.rows()? {
         found.examine();
-        let lease = [row.lease.is_some(), row.owner.is_some(), row.lease_expires_us.is_some(), row.started_us.is_some()];
+        let lease =
+            [row.lease.is_some(), row.owner.is_some(), row.lease_expires_us.is_some(), row.started_us.is_some()];
         let what = match row.state {
             Running if lease.contains(&false) => "runs without a whole lease",
             Queued if lease.contains(&true) => "waits, but holds part of a lease",

@@ -35,7 +35,9 @@ impl Invariant {
     pub(crate) fn judge(&self, ground: &Ground<'_>) -> Outcome {
         let (examined, status) = match (self.check)(ground) {
             Err(NotCheckable(reason)) => (0, Status::NotChecked { reason }),
-            Ok(found) if found.count > 0 => (found.examined, Status::Violated { count: found.count, violations: found.kept }),
+            Ok(found) if found.count > 0 => {
+                (found.examined, Status::Violated { count: found.count, violations: found.kept })
+            }
             Ok(found) if found.examined == 0 => {
                 (0, Status::NotChecked { reason: "nothing in this run put it to the test".to_owned() })
             }

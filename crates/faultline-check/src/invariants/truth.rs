@@ -59,7 +59,8 @@ pub(super) fn sessions_let_go(ground: &Ground<'_>) -> Found {
         found.examine();
         let idle = session.idle_in_transaction_us;
         if idle > ground.run.idle_in_transaction_bound_us {
-            let what = format!("session {} of {} was idle in a transaction for {idle} us", session.pid, session.application);
+            let what =
+                format!("session {} of {} was idle in a transaction for {idle} us", session.pid, session.application);
             found.violated(None, what, &[]);
         }
     }
@@ -75,7 +76,9 @@ pub(super) fn sessions_let_go(ground: &Ground<'_>) -> Found {
 
 /// Invariant 38.
 pub(super) fn schedules_fire_once(_: &Ground<'_>) -> Found {
-    Err(NotCheckable("no witness tells fire times apart; tests of the schedules hold the daylight-saving cases".to_owned()))
+    Err(NotCheckable(
+        "no witness tells fire times apart; tests of the schedules hold the daylight-saving cases".to_owned(),
+    ))
 }
 
 /// Invariant 39.
@@ -89,7 +92,11 @@ pub(super) fn the_run_proved_something(ground: &Ground<'_>) -> Found {
         found.examine();
         let count = seen.get(required).copied().unwrap_or(0);
         if count < *at_least {
-            found.violated(None, format!("{required:?} happened {count} times, at least {at_least} were required"), &[]);
+            found.violated(
+                None,
+                format!("{required:?} happened {count} times, at least {at_least} were required"),
+                &[],
+            );
         }
     }
     Ok(found)
@@ -167,7 +174,11 @@ pub(super) fn a_held_snapshot_is_seen_and_survived(ground: &Ground<'_>) -> Found
         });
         found.examine();
         if ages.fold(0.0, f64::max) < half_s {
-            found.violated(None, format!("{XMIN_AGE} did not show a snapshot that was held for {} s", half_s * 2.0), &[]);
+            found.violated(
+                None,
+                format!("{XMIN_AGE} did not show a snapshot that was held for {} s", half_s * 2.0),
+                &[],
+            );
         }
     }
     Ok(found)

@@ -172,7 +172,15 @@ impl Event {
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = |state: Option<State>| state.map_or("nothing", State::as_str);
-        write!(f, "event {} at {} us: {} -> {} ({})", self.seq, self.at_us, name(self.from), name(self.to), self.reason.as_str())?;
+        write!(
+            f,
+            "event {} at {} us: {} -> {} ({})",
+            self.seq,
+            self.at_us,
+            name(self.from),
+            name(self.to),
+            self.reason.as_str()
+        )?;
         write!(f, ", attempt {} of {}", self.attempt, self.max_attempts)?;
         if let (Some(lease), Some(owner)) = (self.lease, self.owner) {
             write!(f, ", lease {lease} of worker {owner}")?;

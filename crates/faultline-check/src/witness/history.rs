@@ -163,6 +163,11 @@ impl Operation {
         self.ended_boot_ns.map(|ended| (ended - self.record.boot_ns) / 1000)
     }
 
+    /// The job and the lease in whose name it was done.
+    pub fn held(&self) -> Option<(Uuid, Uuid)> {
+        self.record.job.zip(self.record.lease)
+    }
+
     /// Whether it may have taken place.
     pub fn may_have_happened(&self) -> bool {
         self.record.phase != Phase::Fail

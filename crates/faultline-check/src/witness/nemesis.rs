@@ -100,7 +100,8 @@ pub fn faults(records: impl IntoIterator<Item = FaultRecord>) -> Vec<Fault> {
             all[at].ended_us = Some(at_us);
             continue;
         }
-        let lasts = !matches!(record.kind, FaultKind::Kill | FaultKind::Exited | FaultKind::Terminate | FaultKind::BackendKill);
+        let lasts =
+            !matches!(record.kind, FaultKind::Kill | FaultKind::Exited | FaultKind::Terminate | FaultKind::BackendKill);
         open.insert(record.fault, all.len());
         all.push(Fault {
             kind: record.kind,

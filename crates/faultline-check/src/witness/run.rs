@@ -118,7 +118,7 @@ impl Default for Run {
             idle_in_transaction_bound_us: 60 * SECOND,
             claim_p99_bound_us: SECOND,
             key_ttl_us: 86_400 * SECOND,
-            clock_tolerance_us: SECOND / 10,
+            clock_tolerance_us: SECOND / 2,
             backoff_base_us: SECOND,
             backoff_cap_us: 600 * SECOND,
             strict: false,

@@ -56,6 +56,7 @@ impl World {
     pub(crate) fn new() -> Self {
         let run = Run {
             lease_ttl_us: LEASE_TTL,
+            clock_tolerance_us: SECOND / 10,
             presence_grace_us: SECOND / 2,
             holdoff_us: LEASE_TTL,
             reap_bound_us: SECOND,
@@ -75,7 +76,15 @@ impl World {
             samples: Some(vec![]),
             ..Witnesses::default()
         };
-        Self { now_us: START_US, rows: BTreeMap::new(), out: some, records: vec![], faults: vec![], next: 0, snapshots: 0 }
+        Self {
+            now_us: START_US,
+            rows: BTreeMap::new(),
+            out: some,
+            records: vec![],
+            faults: vec![],
+            next: 0,
+            snapshots: 0,
+        }
     }
 
     pub(crate) fn wait(&mut self, us: i64) {
@@ -137,7 +146,14 @@ impl World {
     }
 
     /// A finish or a renewal as its worker saw it.
-    pub(crate) fn told(&mut self, who: Process, action: Action, phase: Phase, answer: Option<Answer>, held: (u128, u128)) -> u64 {
+    pub(crate) fn told(
+        &mut self,
+        who: Process,
+        action: Action,
+        phase: Phase,
+        answer: Option<Answer>,
+        held: (u128, u128),
+    ) -> u64 {
         self.operate(who, action, phase, answer, |r| (r.job, r.lease) = (Some(id(held.0)), Some(id(held.1))))
     }
 
@@ -192,6 +208,14 @@ impl World {
         self.insert(job, None);
         self.operate(API, Action::Enqueue, Phase::Ok, Some(Answer::Created), |r| {
             (r.job, r.queue) = (Some(id(job)), Some("q".into()));
+        });
+    }
+
+    /// A job whose handler writes an effect in its transaction, acknowledged.
+    pub(crate) fn enqueue_with_effect(&mut self, job: u128) {
+        self.insert(job, None);
+        self.operate(API, Action::Enqueue, Phase::Ok, Some(Answer::Created), |r| {
+            (r.job, r.effect_tx) = (Some(id(job)), true);
         });
     }
 
