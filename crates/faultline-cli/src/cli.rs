@@ -1,6 +1,6 @@
 //! The grammar of the command line, and the flags that hold for every command.
 
-use crate::commands::{database, dev, health, job, queue, serve, token, work, worker};
+use crate::commands::{database, dev, drill, health, job, queue, serve, token, work, worker};
 use crate::exit::Done;
 use crate::output::Format;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -95,12 +95,18 @@ pub(crate) enum Command {
     Token(token::Verb),
     /// Ask a running API whether it is well, for container health checks
     Health(health::Options),
+    /// Failure drills: prove on this machine what survives which failure
+    #[command(subcommand)]
+    Drill(drill::Verb),
+    /// The worker of a drill
+    #[command(hide = true)]
+    DrillWorker(drill::WorkerOptions),
 }
 
 impl Command {
     /// Whether it runs until it is told to stop, so that its log is worth reading.
     pub(crate) fn is_service(&self) -> bool {
-        matches!(self, Self::Dev(_) | Self::Serve(_) | Self::Work(_))
+        matches!(self, Self::Dev(_) | Self::Serve(_) | Self::Work(_) | Self::DrillWorker(_))
     }
 
     pub(crate) async fn run(&self, global: &Global) -> Done {
@@ -114,6 +120,8 @@ impl Command {
             Self::Worker(verb) => worker::run(verb, global).await,
             Self::Token(verb) => token::run(verb, global).await,
             Self::Health(options) => health::run(options).await,
+            Self::Drill(verb) => drill::run(verb, global).await,
+            Self::DrillWorker(options) => drill::work(options, global).await,
         }
     }
 }

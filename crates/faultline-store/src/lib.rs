@@ -12,7 +12,9 @@
 //! - [`read`]: jobs, queues and workers for people
 //! - [`tokens`]: tokens of the HTTP API
 //! - [`maintain`]: partitions, and rows that nobody needs any more
+//! - [`audit`]: the transition log, on and off
 
+pub mod audit;
 mod connect;
 mod database;
 pub mod enqueue;

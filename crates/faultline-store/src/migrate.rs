@@ -19,6 +19,7 @@ pub struct Migration {
 pub const MIGRATIONS: &[Migration] = &[
     Migration { version: 1, name: "engine", sql: include_str!("../../../migrations/0001_engine.sql") },
     Migration { version: 2, name: "functions", sql: include_str!("../../../migrations/0002_functions.sql") },
+    Migration { version: 3, name: "audit", sql: include_str!("../../../migrations/0003_audit.sql") },
 ];
 
 /// The version that this program needs: that of the last migration.

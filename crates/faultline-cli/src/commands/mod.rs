@@ -2,6 +2,7 @@
 
 pub(crate) mod database;
 pub(crate) mod dev;
+pub(crate) mod drill;
 pub(crate) mod health;
 pub(crate) mod job;
 pub(crate) mod queue;

@@ -6,6 +6,7 @@
 //! during an outage must not open what was closed before.
 
 use crate::cli::{self, Global};
+use crate::commands::work::follow_parent;
 use crate::connection::url;
 use crate::exit::{Done, usage};
 use crate::output;
@@ -57,6 +58,10 @@ pub(crate) struct Options {
     /// How long the leases of the workers last; the same for all workers and servers of a database
     #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = cli::duration, env = "FAULTLINE_LEASE_TTL", hide_env_values = true)]
     lease_ttl: Duration,
+
+    /// Stop when standard input ends: the parent holds its other end
+    #[arg(long, hide = true)]
+    exit_with_parent: bool,
 }
 
 /// Runs `faultline serve`.
@@ -66,6 +71,9 @@ pub(crate) async fn run(options: &Options, global: &Global) -> Done {
     let listener = listen(&options.host, options.port).await?;
     let address = address(&listener)?;
     let stop = stop_token(|| ())?;
+    if options.exit_with_parent {
+        tokio::spawn(follow_parent(stop.clone()));
+    }
     let may_be_open = address.ip().is_loopback() || options.insecure_no_auth;
     let auth = match ask(&database).await {
         Tokens::None | Tokens::Unknown(Error::SchemaMissing) if may_be_open => Auth::None,

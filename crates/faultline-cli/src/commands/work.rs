@@ -191,7 +191,7 @@ fn queues(options: &Options) -> anyhow::Result<Vec<(String, usize)>> {
 
 /// Stops with the parent: its death closes the pipe that is our standard input. The database may be gone with it, so that an
 /// orderly end is not waited for.
-async fn follow_parent(stop: CancellationToken) {
+pub(crate) async fn follow_parent(stop: CancellationToken) {
     let mut byte = [0];
     while let Ok(1..) = tokio::io::stdin().read(&mut byte).await {}
     stop.cancel();

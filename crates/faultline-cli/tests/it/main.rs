@@ -3,6 +3,7 @@
 
 mod common;
 mod dev;
+mod drill;
 mod exec;
 mod help;
 mod jobs;

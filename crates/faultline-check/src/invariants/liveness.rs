@@ -1,0 +1,173 @@
+//! 30 to 35: things that must happen in time.
+
+use std::collections::{HashMap, HashSet};
+use uuid::Uuid;
+
+use crate::ground::Ground;
+use crate::recovery::of_killed;
+use crate::verdict::{Findings, Found, NotCheckable};
+use crate::witness::{Action, Answer, Event, FaultKind, Phase, State};
+
+/// Invariant 30. After an outage reapers hold off first.
+pub(super) fn no_overdue_lease(ground: &Ground<'_>) -> Found {
+    let run = ground.run;
+    let mut found = Findings::default();
+    for (row, _) in ground.rows()?.filter(|(row, _)| row.state == State::Running) {
+        let Some(expires) = row.lease_expires_us else { continue };
+        found.examine();
+        let healed = ground.last_outage_before(row.at_us).map_or(i64::MIN, |ended| ended + run.holdoff_us);
+        let overdue = row.at_us - expires.max(healed);
+        if overdue > run.reap_bound_us {
+            let what = format!("still ran {overdue} us after its lease had ended, in snapshot {}", row.sample);
+            found.violated(Some(row.job), what, &[]);
+        }
+    }
+    Ok(found)
+}
+
+/// Invariant 31.
+pub(super) fn everything_due_ends(ground: &Ground<'_>) -> Found {
+    if !ground.run.drained {
+        return Err(NotCheckable("the run was not drained".to_owned()));
+    }
+    let mut found = Findings::default();
+    for life in ground.lives()? {
+        found.examine();
+        let last = life.last();
+        let due = last.to == Some(State::Queued) && last.next_run_us <= ground.run.ended_us;
+        if life.end().is_none() && (due || last.to == Some(State::Running)) {
+            found.violated(Some(life.job), "was due and never ended", &[last]);
+        }
+    }
+    Ok(found)
+}
+
+/// Invariant 32. Where an outage came between, only the statistics count the wait.
+pub(super) fn recovery_is_bounded(ground: &Ground<'_>) -> Found {
+    ground.needs_events()?;
+    let faults = ground.faults()?;
+    let mut found = Findings::default();
+    for recovered in of_killed(ground) {
+        let kill_us = recovered.kill.began_us;
+        let until = recovered.next.map_or(ground.run.ended_us, |next| next.at_us);
+        if faults.iter().any(|fault| fault.is_outage() && fault.overlaps(kill_us, until)) {
+            continue;
+        }
+        found.examine();
+        let waited = until - kill_us;
+        if waited > ground.run.recovery_bound_us {
+            let what = match recovered.next {
+                Some(_) => format!("waited {waited} us after its worker was killed at {kill_us} us"),
+                None => format!("was not recovered in the {waited} us after its worker was killed"),
+            };
+            found.violated(Some(recovered.job), what, &[recovered.held]);
+        }
+    }
+    Ok(found)
+}
+
+/// Invariant 33. Connects are jittered when no two thirds of the processes begin one within 20 ms after an outage; fewer than six processes
+/// are too few to tell.
+pub(super) fn processes_outlive_an_outage(ground: &Ground<'_>) -> Found {
+    const WINDOW_NS: i64 = 20_000_000;
+    const ENOUGH: usize = 6;
+    let faults = ground.faults()?;
+    let mut found = Findings::default();
+    for outage in faults.iter().filter(|fault| fault.is_outage()) {
+        found.examine();
+        let exits = faults.iter().filter(|f| f.kind == FaultKind::Exited && f.began_us >= outage.began_us);
+        for exit in exits {
+            let process = exit.process.as_deref().unwrap_or("a process");
+            found.violated(
+                None,
+                format!("{process} ended by itself at {} us, after an outage had begun", exit.began_us),
+                &[],
+            );
+        }
+        let Some(ended) = outage.ended_us else { continue };
+        let mut connects: Vec<(i64, &str)> = ground
+            .operations(Action::Connect)?
+            .iter()
+            .map(|o| (o.record.wall_ns, &*o.record.process))
+            .filter(|(at, _)| at / 1000 >= ended)
+            .collect();
+        connects.sort_unstable();
+        let processes = connects.iter().map(|(_, process)| process).collect::<HashSet<_>>().len();
+        for (n, (at, _)) in connects.iter().enumerate().filter(|_| processes >= ENOUGH) {
+            let together = connects[n..].iter().take_while(|(other, _)| other - at <= WINDOW_NS);
+            let herd = together.map(|(_, process)| process).collect::<HashSet<_>>().len();
+            if herd * 3 > processes * 2 {
+                found.violated(None, format!("{herd} of {processes} processes connected within 20 ms of {at} ns"), &[]);
+                break;
+            }
+        }
+    }
+    for operation in ground.operations(Action::Enqueue)? {
+        let Some(took) = operation.took_us() else { continue };
+        found.examine();
+        if took > ground.run.enqueue_deadline_us {
+            found.violated(operation.record.job, format!("its enqueue was answered after {took} us"), &[operation]);
+        }
+    }
+    Ok(found)
+}
+
+/// Invariant 34. A worker that another fault hit may lose jobs; one that only sat through the outage may not.
+pub(super) fn an_outage_costs_nothing(ground: &Ground<'_>) -> Found {
+    let faults = ground.faults()?;
+    let Some(first) = faults.iter().filter(|fault| fault.is_outage()).map(|fault| fault.began_us).min() else {
+        return Err(NotCheckable("the run had no outage".to_owned()));
+    };
+    let hit: HashSet<Uuid> = faults.iter().filter_map(|fault| fault.owner).collect();
+    let mut found = Findings::default();
+    for event in ground.lives()?.flat_map(|life| &life.events) {
+        let survivor = event.owner.filter(|owner| !hit.contains(owner));
+        if event.at_us < first || survivor.is_none() || !event.leaves_running() {
+            continue;
+        }
+        found.examine();
+        if event.reason.is_reap() {
+            found.violated(Some(event.job), "was taken from a worker that had survived the outage", &[event]);
+        }
+    }
+    Ok(found)
+}
+
+/// Invariant 35. Rows that a process left are judged by its last lease; a release that is charged also breaks 20.
+pub(super) fn shutdowns_are_clean(ground: &Ground<'_>) -> Found {
+    let mut held: HashMap<Uuid, Vec<(&Event, Option<&Event>)>> = HashMap::new();
+    for life in ground.lives()? {
+        for hold in life.holds() {
+            if let Some(owner) = hold.claim.owner {
+                held.entry(owner).or_default().push((hold.claim, hold.left));
+            }
+        }
+    }
+    let mut found = Findings::default();
+    for operation in ground.operations(Action::Shutdown)?.iter().filter(|o| o.record.phase == Phase::Ok) {
+        let r = &operation.record;
+        let (Some(owner), Some(exit_ns), Some(took)) = (r.owner, operation.ended_wall_ns, operation.took_us()) else {
+            continue;
+        };
+        found.examine();
+        let bound =
+            if r.answer == Some(Answer::AtOnce) { ground.run.at_once_bound_us } else { ground.run.shutdown_bound_us };
+        if took > bound {
+            found.violated(None, format!("{} took {took} us to stop, more than {bound} us", r.process), &[operation]);
+        }
+        if r.answer == Some(Answer::AtOnce) {
+            continue;
+        }
+        let latest = exit_ns / 1000 + ground.run.clock_tolerance_us;
+        for (claim, left) in held.get(&owner).map(Vec::as_slice).unwrap_or_default() {
+            if left.is_none_or(|left| left.at_us > latest) {
+                found.violated(
+                    Some(claim.job),
+                    "was still running under a process that had stopped",
+                    &[operation, claim],
+                );
+            }
+        }
+    }
+    Ok(found)
+}

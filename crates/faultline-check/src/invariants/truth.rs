@@ -1,0 +1,185 @@
+//! 36 to 40: what the system says of itself, what it holds on to, and that the run proved something.
+
+use std::collections::BTreeMap;
+
+use super::is_killed;
+use crate::ground::Ground;
+use crate::recovery::{of_killed, percentile};
+use crate::verdict::{Findings, Found, NotCheckable};
+use crate::witness::{Action, Answer, FaultKind, Operation, Phase, Reason, Required, Sample, State};
+
+/// Invariant 36. Counters are compared where no process that counted was killed, since its counts went with it.
+pub(super) fn metrics_tell_the_truth(ground: &Ground<'_>) -> Found {
+    let mut found = Findings::default();
+    let mut last: BTreeMap<&str, &BTreeMap<String, f64>> = BTreeMap::new();
+    for sample in ground.samples()? {
+        let (process, answered, at_us, what) = match sample {
+            Sample::Metrics(m) => (m.process.as_str(), m.answered, m.at_us, "/metrics"),
+            Sample::Health(h) => (h.process.as_str(), h.answered, h.at_us, "/health"),
+            _ => continue,
+        };
+        found.examine();
+        if !answered {
+            found.violated(None, format!("{what} of {process} did not answer at {at_us} us"), &[]);
+        } else if let Sample::Metrics(metrics) = sample {
+            last.insert(process, &metrics.values);
+        }
+    }
+    if last.keys().any(|process| is_killed(ground, process)) {
+        return Ok(found);
+    }
+    let mut events: BTreeMap<&str, u64> = BTreeMap::new();
+    for event in ground.lives()?.flat_map(|life| &life.events) {
+        *events.entry(event.reason.as_str()).or_default() += 1;
+    }
+    let mut counted: BTreeMap<&str, f64> = BTreeMap::new();
+    for (name, value) in last.values().flat_map(|values| values.iter()) {
+        if name != XMIN_AGE {
+            *counted.entry(name).or_default() += value;
+        }
+    }
+    for (name, value) in counted {
+        found.examine();
+        let happened = events.get(name).copied().unwrap_or(0);
+        #[expect(clippy::cast_precision_loss, reason = "counts of a run are below 2^53")]
+        if (value - happened as f64).abs() > 0.5 {
+            found.violated(None, format!("the processes counted {value} {name}, the database did {happened}"), &[]);
+        }
+    }
+    Ok(found)
+}
+
+const XMIN_AGE: &str = "xmin_age_seconds";
+
+/// Invariant 37. A renewal that took as long as a lease did not get through.
+pub(super) fn sessions_let_go(ground: &Ground<'_>) -> Found {
+    let mut found = Findings::default();
+    for sample in ground.samples()? {
+        let Sample::Session(session) = sample else { continue };
+        found.examine();
+        let idle = session.idle_in_transaction_us;
+        if idle > ground.run.idle_in_transaction_bound_us {
+            let what =
+                format!("session {} of {} was idle in a transaction for {idle} us", session.pid, session.application);
+            found.violated(None, what, &[]);
+        }
+    }
+    for operation in ground.operations(Action::Renew).unwrap_or_default() {
+        let (Phase::Ok, Some(took)) = (operation.record.phase, operation.took_us()) else { continue };
+        found.examine();
+        if took > ground.run.lease_ttl_us {
+            found.violated(operation.record.job, format!("its renewal took {took} us"), &[operation]);
+        }
+    }
+    Ok(found)
+}
+
+/// Invariant 38.
+pub(super) fn schedules_fire_once(_: &Ground<'_>) -> Found {
+    Err(NotCheckable(
+        "no witness tells fire times apart; tests of the schedules hold the daylight-saving cases".to_owned(),
+    ))
+}
+
+/// Invariant 39.
+pub(super) fn the_run_proved_something(ground: &Ground<'_>) -> Found {
+    if ground.run.required.is_empty() {
+        return Err(NotCheckable("the run required nothing".to_owned()));
+    }
+    let seen = seen(ground);
+    let mut found = Findings::default();
+    for (required, at_least) in &ground.run.required {
+        found.examine();
+        let count = seen.get(required).copied().unwrap_or(0);
+        if count < *at_least {
+            found.violated(
+                None,
+                format!("{required:?} happened {count} times, at least {at_least} were required"),
+                &[],
+            );
+        }
+    }
+    Ok(found)
+}
+
+/// How often each thing that may be required happened.
+pub(crate) fn seen(ground: &Ground<'_>) -> BTreeMap<Required, u64> {
+    let mut seen = BTreeMap::new();
+    let mut add = |what: Required, count: usize| {
+        seen.insert(what, count as u64);
+    };
+    if let Ok(lives) = ground.lives() {
+        let events: Vec<_> = lives.flat_map(|life| life.events.iter().copied()).collect();
+        let count = |test: &dyn Fn(&Reason) -> bool| events.iter().filter(|event| test(&event.reason)).count();
+        add(Required::Success, events.iter().filter(|event| event.to == Some(State::Succeeded)).count());
+        add(Required::Retry, count(&|reason| *reason == Reason::Failed));
+        add(Required::Reap, count(&Reason::is_reap));
+        add(Required::LostReap, count(&|reason| *reason == Reason::Lost));
+        add(Required::CrashLoop, count(&|reason| *reason == Reason::CrashLoop));
+        add(Required::Release, count(&|reason| *reason == Reason::Released));
+        add(Required::Renewal, count(&|reason| *reason == Reason::Renewed));
+    }
+    if let Ok(operations) = ground.all_operations() {
+        let count = |action: Action, test: &dyn Fn(&Operation) -> bool| {
+            operations.iter().filter(|o| o.record.action == action && test(o)).count()
+        };
+        let unknown = |o: &Operation| o.record.phase == Phase::Info;
+        let lost = |o: &Operation| o.is(Phase::Fail, Answer::LeaseLost);
+        add(Required::RefusedZombie, count(Action::Finish, &lost));
+        add(Required::RefusedRenewal, count(Action::Renew, &lost));
+        add(Required::AmbiguousEnqueue, count(Action::Enqueue, &unknown));
+        add(Required::AmbiguousClaim, count(Action::Claim, &unknown));
+        add(Required::AmbiguousFinish, count(Action::Finish, &unknown));
+        add(Required::DuplicateHit, count(Action::Enqueue, &|o| o.is(Phase::Ok, Answer::Duplicate)));
+        add(Required::Conflict, count(Action::Enqueue, &|o| o.is(Phase::Fail, Answer::Conflict)));
+        add(Required::FailedEnqueue, count(Action::Enqueue, &|o| o.record.phase == Phase::Fail));
+        add(Required::Shutdown, count(Action::Shutdown, &|o| o.record.phase == Phase::Ok));
+    }
+    if let Ok(faults) = ground.faults() {
+        add(Required::Kill, faults.iter().filter(|fault| fault.kind == FaultKind::Kill).count());
+        add(Required::Outage, faults.iter().filter(|fault| fault.is_outage()).count());
+        add(Required::Recovery, of_killed(ground).iter().filter(|recovered| recovered.next.is_some()).count());
+    }
+    seen
+}
+
+/// Invariant 40.
+pub(super) fn a_held_snapshot_is_seen_and_survived(ground: &Ground<'_>) -> Found {
+    let held: Vec<_> = ground.faults()?.iter().filter(|fault| fault.kind == FaultKind::HeldSnapshot).collect();
+    if held.is_empty() {
+        return Err(NotCheckable("the run held no snapshot".to_owned()));
+    }
+    let mut found = Findings::default();
+    for fault in held {
+        let until = fault.ended_us.unwrap_or(ground.run.ended_us);
+        let within = |at_us: i64| at_us >= fault.began_us && at_us <= until;
+        let mut claims: Vec<i64> = ground
+            .operations(Action::Claim)?
+            .iter()
+            .filter(|o| o.record.phase == Phase::Ok && within(o.record.wall_ns / 1000))
+            .filter_map(|o| o.took_us())
+            .collect();
+        claims.sort_unstable();
+        found.examined += claims.len() as u64;
+        if !claims.is_empty() && percentile(&claims, 99) > ground.run.claim_p99_bound_us {
+            let what = format!("claims took {} us (99th percentile) under a held snapshot", percentile(&claims, 99));
+            found.violated(None, what, &[]);
+        }
+        // The metric must have come to show at least half of the time.
+        #[expect(clippy::cast_precision_loss, reason = "a run lasts less than 2^53 us")]
+        let half_s = (until - fault.began_us) as f64 / 2e6;
+        let ages = ground.samples()?.iter().filter_map(|sample| match sample {
+            Sample::Metrics(m) if within(m.at_us) => m.values.get(XMIN_AGE).copied(),
+            _ => None,
+        });
+        found.examine();
+        if ages.fold(0.0, f64::max) < half_s {
+            found.violated(
+                None,
+                format!("{XMIN_AGE} did not show a snapshot that was held for {} s", half_s * 2.0),
+                &[],
+            );
+        }
+    }
+    Ok(found)
+}

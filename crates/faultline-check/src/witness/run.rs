@@ -1,0 +1,130 @@
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use uuid::Uuid;
+
+/// What a drill may be required to have produced; without it, it proved nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Required {
+    /// Jobs that ended well.
+    Success,
+    /// Attempts that failed and were tried again.
+    Retry,
+    /// Jobs that were reaped, by either reason.
+    Reap,
+    /// Jobs that were reaped since their worker's session was gone.
+    LostReap,
+    /// Jobs that were reaped for the last time.
+    CrashLoop,
+    /// Leases given back.
+    Release,
+    /// Renewals.
+    Renewal,
+    /// Finishes that were answered with a lost lease.
+    RefusedZombie,
+    /// Renewals that were answered with a lost lease.
+    RefusedRenewal,
+    /// Enqueues that nobody could tell the end of.
+    AmbiguousEnqueue,
+    /// Claims that nobody could tell the end of.
+    AmbiguousClaim,
+    /// Finishes that nobody could tell the end of.
+    AmbiguousFinish,
+    /// Enqueues that found their key's job.
+    DuplicateHit,
+    /// Enqueues that were refused since their key was taken by another request.
+    Conflict,
+    /// Enqueues that failed for certain.
+    FailedEnqueue,
+    /// Worker processes killed.
+    Kill,
+    /// Times in which nobody could work.
+    Outage,
+    /// Jobs of killed workers that were claimed again.
+    Recovery,
+    /// Worker processes that were asked to stop and did.
+    Shutdown,
+}
+
+/// `run.json`: the settings of a run and the bounds it is judged by. What is left out has the value of [`Run::default`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Run {
+    /// The drill's name.
+    pub drill: String,
+    /// The seed of its schedule.
+    pub seed: u64,
+    /// When it was over, by the database's clock.
+    pub ended_us: i64,
+    /// Whether it was healed and given time to finish everything due.
+    pub drained: bool,
+    /// How long a lease lasts.
+    pub lease_ttl_us: i64,
+    /// How long a worker's session must be gone before its jobs are reaped.
+    pub presence_grace_us: i64,
+    /// How long a reaper must have been in contact.
+    pub holdoff_us: i64,
+    /// How far past its lease a running row may get.
+    pub reap_bound_us: i64,
+    /// The longest recovery of a killed worker's job.
+    pub recovery_bound_us: i64,
+    /// The longest time without a claim while there is something to claim and somebody to claim it.
+    pub claim_gap_bound_us: i64,
+    /// The longest time until an enqueue is answered, whatever the answer.
+    pub enqueue_deadline_us: i64,
+    /// The longest time from the signal to the exit.
+    pub shutdown_bound_us: i64,
+    /// The longest time from a second signal to the exit.
+    pub at_once_bound_us: i64,
+    /// The longest time that a session may be idle in a transaction.
+    pub idle_in_transaction_bound_us: i64,
+    /// The largest 99th percentile of claims under a held snapshot.
+    pub claim_p99_bound_us: i64,
+    /// How long a key stays taken.
+    pub key_ttl_us: i64,
+    /// How far the clocks of supervisor and database may be apart, and how late a statement may read its clock.
+    pub clock_tolerance_us: i64,
+    /// The first envelope of the back-off; jobs of a run share it.
+    pub backoff_base_us: i64,
+    /// The largest envelope.
+    pub backoff_cap_us: i64,
+    /// Handlers note each step with its deadline.
+    pub strict: bool,
+    /// A failover to a node that had not received everything: acknowledged writes may be lost, and are reported.
+    pub asynchronous_failover: bool,
+    /// Jobs that kill the process that runs them.
+    pub poison: Vec<Uuid>,
+    /// What must have happened, and how often at least.
+    pub required: BTreeMap<Required, u64>,
+}
+
+impl Default for Run {
+    fn default() -> Self {
+        const SECOND: i64 = 1_000_000;
+        Self {
+            drill: String::new(),
+            seed: 0,
+            ended_us: 0,
+            drained: false,
+            lease_ttl_us: 15 * SECOND,
+            presence_grace_us: 2 * SECOND,
+            holdoff_us: 15 * SECOND,
+            reap_bound_us: 5 * SECOND,
+            recovery_bound_us: 20 * SECOND,
+            claim_gap_bound_us: 5 * SECOND,
+            enqueue_deadline_us: 10 * SECOND,
+            shutdown_bound_us: 35 * SECOND,
+            at_once_bound_us: 2 * SECOND,
+            idle_in_transaction_bound_us: 60 * SECOND,
+            claim_p99_bound_us: SECOND,
+            key_ttl_us: 86_400 * SECOND,
+            clock_tolerance_us: SECOND / 2,
+            backoff_base_us: SECOND,
+            backoff_cap_us: 600 * SECOND,
+            strict: false,
+            asynchronous_failover: false,
+            poison: Vec::new(),
+            required: BTreeMap::new(),
+        }
+    }
+}

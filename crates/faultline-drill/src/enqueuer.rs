@@ -1,0 +1,129 @@
+//! The load: clients that enqueue over HTTP with keys and write down what they asked and were answered.
+//!
+//! What was not answered well is repeated under the same key, so that outages cost no load and ambiguous answers get resolved.
+
+use crate::DrillError;
+use crate::catalogue::{Drill, Nemesis};
+use crate::history::History;
+use crate::http::{Exchange, exchange};
+use crate::schedule::work;
+use faultline_check::witness::{Action, Answer, Phase, Record};
+use serde_json::{Value, json};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// The longest time until an enqueue is answered, whatever the answer.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
+/// Before a request is repeated.
+const AGAIN: Duration = Duration::from_millis(150);
+/// Requests under one key in duplicate-submission.
+const PER_KEY: u64 = 16;
+/// Tries of one request at most; outages of a drill are far shorter.
+const TRIES: usize = 400;
+
+/// What all clients share.
+pub(crate) struct Enqueuer {
+    pub(crate) drill: &'static Drill,
+    pub(crate) seed: u64,
+    pub(crate) address: SocketAddr,
+    pub(crate) next: AtomicU64,
+}
+
+impl Enqueuer {
+    /// Runs client number `client` until `stop`, and its last request to its end.
+    pub(crate) async fn client(
+        self: Arc<Self>,
+        dir: Arc<Path>,
+        client: u64,
+        stop: CancellationToken,
+    ) -> Result<(), DrillError> {
+        let history = History::open(&dir, &format!("client-{client}"))?;
+        while !stop.is_cancelled() {
+            let number = self.next.fetch_add(1, Ordering::Relaxed);
+            let request = self.request(number);
+            self.send_until_answered(&history, &request).await;
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = tokio::time::sleep(self.drill.pause) => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn request(&self, number: u64) -> Value {
+        let many = self.drill.nemesis == Nemesis::DuplicateSubmission;
+        let shared = number / PER_KEY;
+        let mut payload = json!(work(self.drill, self.seed, if many { shared } else { number }));
+        let key = if many { format!("shared-{shared}") } else { format!("job-{number}") };
+        if many && number % 4 == 3 {
+            payload["other"] = json!(number % PER_KEY);
+        }
+        json!({"kind": "drill.work", "payload": payload, "key": key, "max_attempts": 8, "timeout": timeout(self.drill),
+               "backoff": {"base": "50ms", "cap": "400ms"}})
+    }
+
+    /// Repeats a request under its key until it is answered; then every answer that told nothing is resolved.
+    async fn send_until_answered(&self, history: &History, request: &Value) {
+        let mut unknown = Vec::new();
+        for _ in 0..TRIES {
+            let op = history.op();
+            let end = self.send(history, op, request).await;
+            if end.phase == Phase::Info {
+                unknown.push(op);
+            }
+            let Some(answer) = end.answer else {
+                tokio::time::sleep(AGAIN).await;
+                continue;
+            };
+            for of in unknown {
+                let mut record = history.record(history.op(), Action::Resolve, Phase::Ok);
+                record.of = Some(of);
+                // The key's job was there before this last request: somebody's earlier one took place.
+                let happened = answer == Answer::Duplicate;
+                record.answer = Some(if happened { Answer::Happened } else { Answer::Absent });
+                record.job = end.job.filter(|_| happened);
+                history.write(&record);
+            }
+            return;
+        }
+    }
+
+    /// One request; answers its end as it was written down.
+    async fn send(&self, history: &History, op: u64, request: &Value) -> Record {
+        let key: Box<str> = request["key"].as_str().unwrap_or_default().into();
+        let record = |phase| {
+            let mut record = history.record(op, Action::Enqueue, phase);
+            record.key = Some(key.clone());
+            record.queue = Some("default".into());
+            record.fingerprint = Some(request["payload"].to_string().into());
+            record.effect_tx = request["payload"]["tx"] == true;
+            record
+        };
+        history.write(&record(Phase::Invoke));
+        let answer = exchange(self.address, "POST /v1/jobs", &request.to_string(), DEADLINE).await;
+        let (phase, answer, id) = match &answer {
+            Exchange::Answered(status @ (200 | 201), body) => {
+                let body: Value = serde_json::from_str(body).unwrap_or_default();
+                let answer = if *status == 201 { Answer::Created } else { Answer::Duplicate };
+                (Phase::Ok, Some(answer), body["id"].as_str().and_then(|id| id.parse().ok()))
+            }
+            Exchange::Answered(409, _) => (Phase::Fail, Some(Answer::Conflict), None),
+            Exchange::Answered(400..=499, _) => (Phase::Fail, Some(Answer::Refused), None),
+            Exchange::Answered(503, _) | Exchange::Unsent => (Phase::Fail, None, None),
+            Exchange::Answered(..) | Exchange::Silence => (Phase::Info, None, None),
+        };
+        let mut end = record(phase);
+        (end.answer, end.job) = (answer, id);
+        history.write(&end);
+        end
+    }
+}
+
+/// Short where handlers take too long on purpose.
+fn timeout(drill: &Drill) -> &'static str {
+    if drill.nemesis == Nemesis::FailingJobs { "500ms" } else { "60s" }
+}

@@ -1,0 +1,39 @@
+//! Failure drills: a private durable cluster, real API and worker processes, faults from a seed, a verdict.
+//!
+//! A drill proves what it shows only if it could have failed: the checker (`faultline-check`) reads nothing but the witnesses that
+//! the run leaves, and a run without its required events fails. What each drill does is told in `docs/drills.md`.
+//!
+//! | module | holds |
+//! |---|---|
+//! | `catalogue` | the drills, their load and what must happen in them |
+//! | `schedule`, `work` | faults and jobs, computed from the seed |
+//! | `run` | one drill from its cluster to its verdict |
+//! | `stage`, `process` | what faults act on: the cluster and the processes |
+//! | `enqueuer`, `http` | the load |
+//! | `worker` | the worker process of a drill |
+//! | `sampler`, `history`, `database`, `logs` | the witnesses |
+//! | `report`, `timeline` | the table, `report.json`, `report.html` |
+
+mod catalogue;
+mod database;
+mod enqueuer;
+mod error;
+mod history;
+mod http;
+mod logs;
+mod process;
+mod report;
+mod run;
+mod sampler;
+mod schedule;
+mod stage;
+mod timeline;
+mod work;
+mod worker;
+
+pub use catalogue::{DRILLS, Drill, select};
+pub use error::DrillError;
+pub use report::{Needed, Report, Spread};
+pub use run::{Options, run};
+pub use schedule::{Fault, KillPoint, Outage, Step, plan};
+pub use worker::work;

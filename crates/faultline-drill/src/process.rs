@@ -1,0 +1,129 @@
+//! Real processes of the program under the supervisor's care.
+//!
+//! Each ends with the supervisor, however that goes: in order by [`Process::end`]; by `kill_on_drop` when the run is dropped;
+//! and when the supervisor is killed, the process reads the end of its standard input and stops. One that was stopped by SIGSTOP is
+//! woken by the kernel, because its process group becomes orphaned.
+
+use crate::DrillError;
+use rustix::process::{Pid, Signal, kill_process};
+use std::fs::File;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, ChildStdin, Command};
+
+/// What a process has to stop in order.
+const STOP_LIMIT: Duration = Duration::from_secs(20);
+/// What a process has to get ready.
+const START_LIMIT: Duration = Duration::from_secs(30);
+
+/// How to start processes.
+pub(crate) struct Launcher {
+    pub(crate) program: PathBuf,
+    pub(crate) url: String,
+    pub(crate) dir: PathBuf,
+    pub(crate) lease_ttl: Duration,
+}
+
+/// A running process.
+pub(crate) struct Process {
+    pub(crate) name: String,
+    child: Child,
+    /// Held open: its end stops the process.
+    _stdin: Option<ChildStdin>,
+}
+
+impl Launcher {
+    /// Starts a worker; it is ready when it has registered.
+    pub(crate) fn worker(&self, name: &str) -> Result<Process, DrillError> {
+        let mut command = self.command(name)?;
+        command.args(["drill-worker", "--lease-ttl", &self.ttl(), "--process", name, "--dir"]).arg(&self.dir);
+        command.stdout(Stdio::null());
+        self.spawn(name, command)
+    }
+
+    /// Starts the API; answers where it listens.
+    pub(crate) async fn api(&self, name: &str, port: u16) -> Result<(Process, SocketAddr), DrillError> {
+        let mut command = self.command(name)?;
+        let ttl = self.ttl();
+        command.args(["serve", "--exit-with-parent", "--lease-ttl", &ttl, "--port", &port.to_string()]);
+        command.stdout(Stdio::piped());
+        let mut process = self.spawn(name, command)?;
+        let stdout = process.child.stdout.take().ok_or_else(|| DrillError::Process("the API has no output".into()))?;
+        let mut lines = BufReader::new(stdout).lines();
+        let line = tokio::time::timeout(START_LIMIT, lines.next_line()).await.ok().and_then(Result::ok).flatten();
+        let address = line.as_deref().and_then(|line| line.strip_prefix("ready http://")).and_then(|a| a.parse().ok());
+        let log = self.log(name);
+        let address =
+            address.ok_or_else(|| DrillError::Process(format!("the API did not start: see {}", log.display())))?;
+        Ok((process, address))
+    }
+
+    fn ttl(&self) -> String {
+        format!("{}ms", self.lease_ttl.as_millis())
+    }
+
+    /// What the process logs.
+    pub(crate) fn log(&self, name: &str) -> PathBuf {
+        self.dir.join("logs").join(format!("{name}.jsonl"))
+    }
+
+    fn command(&self, name: &str) -> Result<Command, DrillError> {
+        let mut command = Command::new(&self.program);
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"FAULTLINE_")) {
+            command.env_remove(name);
+        }
+        let log = File::create(self.log(name)).map_err(DrillError::io("create a log"))?;
+        command.env("FAULTLINE_DATABASE_URL", &self.url).env("FAULTLINE_LOG_FORMAT", "json");
+        // A group of its own, where the terminal's Ctrl-C does not reach it.
+        command.process_group(0).stdin(Stdio::piped()).stderr(log).kill_on_drop(true);
+        Ok(command)
+    }
+
+    fn spawn(&self, name: &str, mut command: Command) -> Result<Process, DrillError> {
+        let started = command.spawn().map_err(DrillError::io(format!("start {}", self.program.display())));
+        let mut child = started?;
+        let stdin = child.stdin.take();
+        Ok(Process { name: name.to_owned(), child, _stdin: stdin })
+    }
+}
+
+impl Process {
+    /// Its process id; none once it has ended.
+    pub(crate) fn pid(&self) -> Option<i32> {
+        self.child.id().and_then(|id| i32::try_from(id).ok())
+    }
+
+    /// Sends a signal; one that has ended needs none.
+    pub(crate) fn signal(&self, signal: Signal) {
+        if let Some(pid) = self.pid().and_then(Pid::from_raw) {
+            let _ = kill_process(pid, signal);
+        }
+    }
+
+    /// Whether it has ended.
+    pub(crate) fn ended(&mut self) -> bool {
+        self.child.try_wait().is_ok_and(|status| status.is_some())
+    }
+
+    /// Waits for its end; false if it runs on past the limit.
+    pub(crate) async fn wait(&mut self, limit: Duration) -> bool {
+        tokio::time::timeout(limit, self.child.wait()).await.is_ok()
+    }
+
+    /// Lets it stop in order, and kills it if it does not.
+    pub(crate) async fn end(mut self) {
+        self.signal(Signal::CONT);
+        self.signal(Signal::TERM);
+        if !self.wait(STOP_LIMIT).await {
+            let _ = self.child.kill().await;
+        }
+    }
+}
+
+/// Where the directory of a process's order to die is.
+pub(crate) fn order(dir: &Path, process: &str) -> PathBuf {
+    dir.join(format!("kill-{process}"))
+}

@@ -1,0 +1,69 @@
+//! Looks at the run ten times a second: the job tables in one snapshot, and whether the API answers.
+
+use crate::DrillError;
+use crate::database;
+use crate::history::{Lines, wall_ns};
+use crate::http::{Exchange, exchange};
+use faultline_check::witness::{HealthSample, Sample};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+const EVERY: Duration = Duration::from_millis(100);
+/// What a snapshot may take; a database that was killed in the middle of one may say nothing.
+const LIMIT: Duration = Duration::from_secs(2);
+
+/// The API that ought to answer now; none while it is killed.
+#[derive(Clone, Default)]
+pub(crate) struct Api(Arc<Mutex<Option<(String, SocketAddr)>>>);
+
+impl Api {
+    pub(crate) fn set(&self, api: Option<(String, SocketAddr)>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = api;
+    }
+
+    fn get(&self) -> Option<(String, SocketAddr)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Samples until `stop`.
+pub(crate) async fn run(url: String, dir: Arc<Path>, api: Api, stop: CancellationToken) -> Result<(), DrillError> {
+    let lines = Lines::open(&dir.join("samples.jsonl"), false)?;
+    let mut session = None;
+    let mut number = 0;
+    while !stop.is_cancelled() {
+        number += 1;
+        let (rows, health) = tokio::join!(snapshot(&mut session, &url, number), healthy(&api, number));
+        for sample in rows.into_iter().chain(health) {
+            lines.write(&sample).map_err(DrillError::io("write a sample"))?;
+        }
+        tokio::time::sleep(EVERY).await;
+    }
+    Ok(())
+}
+
+/// Nothing while the database is away.
+async fn snapshot(session: &mut Option<tokio_postgres::Client>, url: &str, number: u32) -> Vec<Sample> {
+    let look = async {
+        let mut client = match session.take() {
+            Some(client) => client,
+            None => database::connect(url).await?,
+        };
+        let rows = database::sample(&mut client, number).await?;
+        Ok::<_, DrillError>((client, rows))
+    };
+    let Ok(Ok((client, rows))) = tokio::time::timeout(LIMIT, look).await else { return Vec::new() };
+    *session = Some(client);
+    rows
+}
+
+async fn healthy(api: &Api, number: u32) -> Option<Sample> {
+    let (process, address) = api.get()?;
+    let answered = matches!(exchange(address, "GET /health", "", LIMIT).await, Exchange::Answered(..));
+    // One that was killed while it was asked owes no answer.
+    let still = answered || api.get().is_some_and(|(name, _)| name == process);
+    still.then(|| Sample::Health(HealthSample { sample: number, at_us: wall_ns() / 1000, process, answered }))
+}

@@ -1,0 +1,191 @@
+//! The worker of a drill: a real worker process whose handler leaves witnesses.
+//!
+//! Its effect outside of the database goes to a file, on the disk before the handler goes on; its effect inside goes to a table
+//! without a unique constraint, in the transaction of the job's success. A file `kill-PROCESS` in the run's
+//! directory tells it to kill itself at the named point.
+
+use crate::history::{History, Lines};
+use crate::schedule::KillPoint;
+use crate::work::{How, Work};
+use faultline::tokio_postgres::{self, NoTls};
+use faultline::{Client, Error, Failure, Run, Worker};
+use faultline_check::witness::{Action, Answer, Effect, Phase};
+use rustix::process::{Signal, getpid, kill_process};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long running handlers may go on when the worker is told to stop.
+const GRACE: Duration = Duration::from_secs(5);
+/// Between two tries to find out about a commit.
+const ASK_EVERY: Duration = Duration::from_millis(200);
+/// Jobs at once.
+const SLOTS: usize = 6;
+
+struct Shared {
+    url: String,
+    history: History,
+    effects: Lines,
+    order: PathBuf,
+}
+
+/// Runs a drill's worker until `stop`, with its witnesses in `dir`.
+///
+/// # Errors
+/// When the witnesses cannot be opened or the worker cannot start.
+pub async fn work(
+    url: &str,
+    dir: &Path,
+    process: &str,
+    lease_ttl: Duration,
+    stop: impl Future<Output = ()>,
+) -> Result<(), crate::DrillError> {
+    let shared = Arc::new(Shared {
+        url: url.to_owned(),
+        history: History::open(dir, process)?,
+        effects: Lines::open(&dir.join("effects_ext.jsonl"), true)?,
+        order: dir.join(format!("kill-{process}")),
+    });
+    let failed = |error: Error| crate::DrillError::Process(format!("the worker cannot run: {error}"));
+    let client = Client::lazy(url).map_err(failed)?;
+    Worker::new(&client)
+        .queue("default", SLOTS)
+        .lease_ttl(lease_ttl)
+        .grace(GRACE)
+        .on(move |work: Work, run: Run| {
+            let shared = shared.clone();
+            async move { shared.handle(&work, &run).await }
+        })
+        .run_until(stop)
+        .await
+        .map_err(failed)?;
+    Ok(())
+}
+
+impl Shared {
+    async fn handle(self: &Arc<Self>, work: &Work, run: &Run) -> Result<(), Failure> {
+        self.note(run, self.history.op(), Action::HandlerStart, Phase::Ok, None);
+        self.die_at(KillPoint::HandlerStart);
+        self.effects.write(&Effect { job: run.id().0, lease: run.lease_id().0 })?;
+        if let Some(how) = work.fail.filter(|_| run.attempt() <= work.times) {
+            return self.fail(how, run).await;
+        }
+        if work.blocking {
+            // Never yields: only the fence can refuse what such a handler finishes too late.
+            let ran = || tokio::runtime::Handle::current().block_on(self.succeed(work, run));
+            tokio::task::block_in_place(ran)
+        } else {
+            self.succeed(work, run).await
+        }
+    }
+
+    async fn succeed(self: &Arc<Self>, work: &Work, run: &Run) -> Result<(), Failure> {
+        let half = Duration::from_millis(work.ms / 2);
+        tokio::time::sleep(half).await;
+        self.die_at(KillPoint::MidHandler);
+        tokio::time::sleep(half).await;
+        if work.tx {
+            return self.succeed_in_transaction(work, run).await;
+        }
+        self.note(run, self.history.op(), Action::HandlerEnd, Phase::Ok, Some(Answer::Returned));
+        Ok(())
+    }
+
+    async fn succeed_in_transaction(self: &Arc<Self>, work: &Work, run: &Run) -> Result<(), Failure> {
+        let (mut client, connection) = tokio_postgres::connect(&self.url, NoTls).await?;
+        tokio::spawn(connection);
+        let tx = client.transaction().await?;
+        let effect = "insert into drill.effects (job, lease) values ($1, $2)";
+        tx.execute(effect, &[&run.id().0, &run.lease_id().0]).await?;
+        self.die_at(KillPoint::AfterEffect);
+        tokio::time::sleep(Duration::from_millis(work.hold_ms)).await;
+        self.note(run, self.history.op(), Action::HandlerEnd, Phase::Ok, Some(Answer::Returned));
+        let op = self.history.op();
+        self.note(run, op, Action::Finish, Phase::Invoke, None);
+        let finished = self.finish(run, tx).await;
+        match &finished {
+            Ok(()) => self.note(run, op, Action::Finish, Phase::Ok, Some(Answer::Succeeded)),
+            Err(Ended::Lost) => self.note(run, op, Action::Finish, Phase::Fail, Some(Answer::LeaseLost)),
+            Err(Ended::Refused(_)) => self.note(run, op, Action::Finish, Phase::Fail, None),
+            Err(Ended::Unknown(_)) => {
+                self.note(run, op, Action::Finish, Phase::Info, None);
+                tokio::spawn(self.clone().resolve(run.clone(), op));
+            }
+        }
+        finished.map_err(|ended| match ended {
+            Ended::Lost => Failure::new("the lease was lost"),
+            Ended::Refused(error) => Failure::new(error),
+            Ended::Unknown(error) => Failure::new(error),
+        })
+    }
+
+    async fn finish(&self, run: &Run, mut tx: tokio_postgres::Transaction<'_>) -> Result<(), Ended> {
+        match run.complete_in(&mut tx, &()).await {
+            Ok(()) => {}
+            Err(Error::LeaseLost) => return Err(Ended::Lost),
+            Err(error) => return Err(Ended::Refused(error)),
+        }
+        self.die_at(KillPoint::FinishSent);
+        tx.commit().await.map_err(Ended::Unknown)?;
+        self.die_at(KillPoint::FinishAcknowledged);
+        Ok(())
+    }
+
+    /// Finds out, for the checker alone, what became of a commit that was not answered.
+    async fn resolve(self: Arc<Self>, run: Run, of: u64) {
+        let op = self.history.op();
+        loop {
+            tokio::time::sleep(ASK_EVERY).await;
+            let Ok(client) = crate::database::connect(&self.url).await else { continue };
+            let Ok(happened) = crate::database::succeeded_under(&client, run.id().0, run.lease_id().0).await else {
+                continue;
+            };
+            let mut record = self.history.record(op, Action::Resolve, Phase::Ok);
+            record.of = Some(of);
+            record.answer = Some(if happened { Answer::Happened } else { Answer::Absent });
+            return self.history.write(&record);
+        }
+    }
+
+    async fn fail(&self, how: How, run: &Run) -> Result<(), Failure> {
+        if how == How::Slow {
+            // Longer than the time-out that the job was enqueued with; the engine drops us.
+            tokio::time::sleep(Duration::from_secs(60)).await;
+        }
+        self.note(run, self.history.op(), Action::HandlerEnd, Phase::Ok, Some(Answer::Erred));
+        Err(match how {
+            How::Panic => panic!("a drill's handler panics"),
+            How::Fatal => Failure::fatal("never again"),
+            How::Huge => Failure::new("x".repeat(1_000_000)),
+            How::Nul => Failure::new("before\0after"),
+            How::Error | How::Slow => Failure::new("once more"),
+        })
+    }
+
+    fn note(&self, run: &Run, op: u64, action: Action, phase: Phase, answer: Option<Answer>) {
+        let mut record = self.history.record(op, action, phase);
+        record.job = Some(run.id().0);
+        record.lease = Some(run.lease_id().0);
+        record.owner = Some(run.worker_id().0);
+        record.attempt = Some(run.attempt());
+        record.answer = answer;
+        self.history.write(&record);
+    }
+
+    /// Kills this process if it was told to die here.
+    fn die_at(&self, point: KillPoint) {
+        if std::fs::read_to_string(&self.order).is_ok_and(|order| order == point.name()) {
+            let _ = kill_process(getpid(), Signal::KILL);
+        }
+    }
+}
+
+/// How a transaction ended that did not commit for certain.
+enum Ended {
+    /// Refused: the lease is another's.
+    Lost,
+    /// Nothing was committed.
+    Refused(Error),
+    /// The commit was not answered.
+    Unknown(tokio_postgres::Error),
+}
