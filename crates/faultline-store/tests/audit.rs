@@ -68,7 +68,8 @@ impl Db {
 
     /// The events of a job, in order: `from>to attempt lease reason`.
     async fn events(&self, job: JobId) -> Vec<String> {
-        let sql = "select format('%s>%s %s %s %s', coalesce(from_state::text, '-'), coalesce(to_state::text, '-'), attempt,
+        let sql =
+            "select format('%s>%s %s %s %s', coalesce(from_state::text, '-'), coalesce(to_state::text, '-'), attempt,
                           coalesce(ltrim(right(lease_id::text, 12), '0'), '-'), reason)
                      from faultline.job_events where job_id = $1 order by seq";
         self.plain.query(sql, &[&job.0]).await.unwrap().iter().map(|row| row.get(0)).collect()
