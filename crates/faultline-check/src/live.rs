@@ -12,12 +12,18 @@ use tokio_postgres::types::Type;
 
 use crate::verdict::{Status, Violation};
 
+/// Selects the transition log as lines of `events.jsonl`, one text column, in order.
+pub const EVENTS_AS_JSON: &str = include_str!("live/events_as_json.sql");
+/// Selects the rows of the job tables as lines of `samples.jsonl` or `end.jsonl`, one text column. `$1` (int4): the number of the
+/// sample; `$2` (boolean): with those that ended, for `end.jsonl`.
+pub const ROWS_AS_JSON: &str = include_str!("live/rows_as_json.sql");
+
 /// What a live check may cost, and the bounds it judges by.
 #[derive(Debug, Clone)]
 pub struct Limits {
     /// The longest that one statement may take.
     pub statement_timeout: Duration,
-    /// Rows that one scan looks at, at most; of the head of a queue as many for each priority.
+    /// Rows that one scan looks at, at most; of the head of a queue as many for each priority, of all heads ten times as many.
     pub rows: u32,
     /// How far into the past scans of the history and the transition log look.
     pub window: Duration,

@@ -3,10 +3,12 @@
 #![cfg(feature = "live")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use faultline_check::Status;
-use faultline_check::live::{Limits, LiveOutcome, check_live};
+use faultline_check::live::{EVENTS_AS_JSON, Limits, LiveOutcome, ROWS_AS_JSON, check_live};
+use faultline_check::witness::{JobRow, Sample, Witnesses};
+use faultline_check::{Status, check};
 use faultline_cluster::testing::{self, TestDatabase};
 use std::time::Duration;
+use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, NoTls};
 
 const MIGRATIONS: [&str; 3] = [
@@ -156,4 +158,30 @@ async fn a_role_that_may_only_read_can_check() {
     let outcomes = check_live(&client, &Limits::default()).await.unwrap();
     assert!(violated(&outcomes).is_empty());
     client.batch_execute(&format!("reset role; drop owned by {role}; drop role {role}")).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_witnesses_of_a_database_are_lines_that_the_checker_reads() {
+    let (_database, client) = database().await;
+    let lines = async |sql: &str, params: &[(&(dyn ToSql + Sync), Type)]| -> Vec<String> {
+        client.query_typed(sql, params).await.unwrap().iter().map(|row| row.get(0)).collect()
+    };
+    let sample = lines(ROWS_AS_JSON, &[(&1, Type::INT4), (&false, Type::BOOL)]).await;
+    let end = lines(ROWS_AS_JSON, &[(&2, Type::INT4), (&true, Type::BOOL)]).await;
+    assert_eq!((sample.len(), end.len()), (2, 3));
+    let sampled = |line: &String| serde_json::from_str::<Sample>(&line.replacen('{', r#"{"what":"job","#, 1)).unwrap();
+    let events = lines(EVENTS_AS_JSON, &[]).await;
+    let mut witnesses = Witnesses {
+        events: Some(events.iter().map(|line| serde_json::from_str(line).unwrap()).collect()),
+        samples: Some(sample.iter().map(sampled).collect()),
+        end: Some(end.iter().map(|line| serde_json::from_str::<JobRow>(line).unwrap()).collect()),
+        ..Witnesses::default()
+    };
+    witnesses.run.lease_ttl_us = 3_600_000_000;
+    let verdict = check(&witnesses);
+    assert!(verdict.holds(), "{verdict}");
+    for number in [7, 8, 9, 10, 11, 13, 14, 18, 20, 22] {
+        let outcome = verdict.outcomes.iter().find(|outcome| outcome.number == number).unwrap();
+        assert_eq!(outcome.status, Status::Passed, "{number}");
+    }
 }

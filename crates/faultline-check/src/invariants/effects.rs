@@ -64,6 +64,9 @@ pub(super) fn unknowns_resolve(ground: &Ground<'_>) -> Found {
         .filter(|o| o.record.phase == Phase::Ok)
         .filter_map(|o| Some(((&*o.record.process, o.record.of?), *o)))
         .collect();
+    let claimed: Option<HashSet<Uuid>> = ground.lives().ok().map(|lives| {
+        lives.flat_map(|life| &life.events).filter(|event| event.is_claim()).filter_map(|event| event.lease).collect()
+    });
     let mut found = Findings::default();
     for operation in ground.all_operations()?.iter().filter(|o| o.record.phase == Phase::Info) {
         let r = &operation.record;
@@ -83,18 +86,13 @@ pub(super) fn unknowns_resolve(ground: &Ground<'_>) -> Found {
             Action::Finish => operation
                 .held()
                 .map(|(job, lease)| ground.left_under(job, lease).is_some_and(|left| !left.reason.is_reap())),
-            _ => r.lease.and_then(|lease| claimed_under(ground, lease)),
+            _ => r.lease.zip(claimed.as_ref()).map(|(lease, claimed)| claimed.contains(&lease)),
         };
         if is_so.is_some_and(|is_so| is_so != told) && !ground.run.asynchronous_failover {
             found.violated(r.job, "an unknown was resolved against what the database has", &[operation, resolve]);
         }
     }
     Ok(found)
-}
-
-fn claimed_under(ground: &Ground<'_>, lease: Uuid) -> Option<bool> {
-    let mut lives = ground.lives().ok()?;
-    Some(lives.any(|life| life.events.iter().any(|event| event.is_claim() && event.lease == Some(lease))))
 }
 
 /// Invariant 28. Finishes of one process come in the order in which they began.

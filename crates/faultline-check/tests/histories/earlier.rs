@@ -9,7 +9,7 @@ use faultline_check::witness::*;
 pub(crate) const EARLIER: &[(u8, &str, Spoil)] = &[
     (1, "a created job vanished", |w| vanish(w, 7)),
     (2, "a job that nobody enqueued", |w| {
-        w.history.as_mut().unwrap().retain(|o| o.record.action != Action::Enqueue || o.record.job != Some(id(6)))
+        w.history.as_mut().unwrap().retain(|o| o.record.action != Action::Enqueue || o.record.job != Some(id(6)));
     }),
     (3, "a failed enqueue left a job", |w| operation(w, Action::Enqueue, 6, 0).record.phase = Phase::Fail),
     (3, "a failed finish took place", |w| operation(w, Action::Finish, 7, 0).record.phase = Phase::Fail),

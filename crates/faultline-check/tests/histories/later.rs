@@ -44,13 +44,13 @@ pub(crate) const LATER: &[(u8, &str, Spoil)] = &[
     }),
     (25, "a success without its effect", |w| w.effects_tx.as_mut().unwrap().clear()),
     (25, "an effect without a success", |w| {
-        w.effects_tx.as_mut().unwrap().push(Effect { job: id(5), lease: id(0xa1) })
+        w.effects_tx.as_mut().unwrap().push(Effect { job: id(5), lease: id(0xa1) });
     }),
     (26, "two effects under one lease", |w| {
-        w.effects_ext.as_mut().unwrap().push(Effect { job: id(3), lease: id(0xb3) })
+        w.effects_ext.as_mut().unwrap().push(Effect { job: id(3), lease: id(0xb3) });
     }),
     (26, "an effect under a lease of nobody", |w| {
-        w.effects_ext.as_mut().unwrap().push(Effect { job: id(3), lease: id(1) })
+        w.effects_ext.as_mut().unwrap().push(Effect { job: id(3), lease: id(1) });
     }),
     (27, "an unknown that nobody asked about", |w| {
         w.history.as_mut().unwrap().retain(|o| o.record.action != Action::Resolve);
