@@ -28,6 +28,110 @@ CREATE TYPE faultline.new_job AS (
 	backoff_cap interval,
 	headers jsonb
 );
+CREATE FUNCTION faultline.audit_delete() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET jit TO 'off'
+    AS $$
+declare
+    recent constant timestamptz := statement_timestamp() - interval '1 day';
+begin
+    insert into faultline.job_events (
+        job_id, at, from_state, to_state, attempt, max_attempts, owner, lease_id, lease_expires_at,
+        next_run_at, reason)
+    select o.id, clock_timestamp(), o.state, h.state, coalesce(h.attempts, o.attempts),
+           o.max_attempts, o.lease_owner, o.lease_id, o.lease_expires_at, o.next_run_at,
+           case when h.state is null then 'deleted'
+                when h.state = 'succeeded' then coalesce(h.reason, 'completed')
+                else coalesce(h.reason, 'unexplained') end
+      from old_rows o
+      left join lateral (
+        select h.state, h.attempts, h.reason from faultline.job_history h
+         where h.id = o.id and h.finished_at >= recent limit 1) h on true;
+    return null;
+end $$;
+CREATE FUNCTION faultline.audit_insert() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+begin
+    insert into faultline.job_events (
+        job_id, at, from_state, to_state, attempt, max_attempts, owner, lease_id, lease_expires_at,
+        next_run_at, reason)
+    select n.id, clock_timestamp(), null, n.state, n.attempts, n.max_attempts, n.lease_owner,
+           n.lease_id, n.lease_expires_at, n.next_run_at, 'enqueued'
+      from new_rows n;
+    return null;
+end $$;
+CREATE FUNCTION faultline.audit_is_on() RETURNS boolean
+    LANGUAGE sql STABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+    select count(*) = 3 from pg_trigger t
+     where t.tgrelid = 'faultline.jobs'::regclass and t.tgname like 'jobs\_audit\_%' and t.tgenabled <> 'D'
+$$;
+CREATE FUNCTION faultline.audit_off() RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET lock_timeout TO '2s'
+    SET client_min_messages TO 'warning'
+    AS $$
+begin
+    drop trigger if exists jobs_audit_insert on faultline.jobs;
+    drop trigger if exists jobs_audit_update on faultline.jobs;
+    drop trigger if exists jobs_audit_delete on faultline.jobs;
+    update faultline.settings set audit_on_since = null where audit_on_since is not null;
+end $$;
+CREATE FUNCTION faultline.audit_on() RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET lock_timeout TO '2s'
+    AS $$
+begin
+    create or replace trigger jobs_audit_insert after insert on faultline.jobs
+        referencing new table as new_rows
+        for each statement execute function faultline.audit_insert();
+    create or replace trigger jobs_audit_update after update on faultline.jobs
+        referencing old table as old_rows new table as new_rows
+        for each statement execute function faultline.audit_update();
+    create or replace trigger jobs_audit_delete after delete on faultline.jobs
+        referencing old table as old_rows
+        for each statement execute function faultline.audit_delete();
+    -- Whoever wrote to jobs before has ended, whoever will is waiting for us.
+    update faultline.settings set audit_on_since = clock_timestamp() where audit_on_since is null;
+end $$;
+CREATE FUNCTION faultline.audit_update() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET enable_nestloop TO 'off'
+    SET enable_mergejoin TO 'off'
+    SET enable_seqscan TO 'off'
+    SET jit TO 'off'
+    AS $$
+declare
+    recent constant timestamptz := statement_timestamp() - interval '1 day';
+begin
+    insert into faultline.job_events (
+        job_id, at, from_state, to_state, attempt, max_attempts, owner, lease_id, lease_expires_at,
+        next_run_at, reason)
+    select n.id, clock_timestamp(), o.state, n.state, n.attempts, n.max_attempts,
+           coalesce(n.lease_owner, o.lease_owner), coalesce(n.lease_id, o.lease_id),
+           coalesce(n.lease_expires_at, o.lease_expires_at), n.next_run_at,
+           case when o.state = 'queued' and n.state = 'queued' then 'moved'
+                when o.state = 'queued' then 'claimed'
+                when n.state = 'queued' then coalesce((
+                    select a.outcome::text from faultline.job_attempts a
+                     where a.job_id = n.id and a.lease_id = o.lease_id and a.ended_at >= recent
+                     limit 1), 'unexplained')
+                when o.cancel_requested_at is null and n.cancel_requested_at is not null
+                    then 'cancel_requested'
+                else 'renewed'
+           end
+      from new_rows n
+      join old_rows o on o.id = n.id;
+    return null;
+end $$;
 CREATE FUNCTION faultline.cancel(job_id uuid) RETURNS text
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -612,6 +716,28 @@ CREATE TABLE faultline.job_attempts_default (
     outcome faultline.attempt_outcome NOT NULL,
     error text
 );
+CREATE TABLE faultline.job_events (
+    job_id uuid NOT NULL,
+    seq bigint NOT NULL,
+    at timestamp with time zone NOT NULL,
+    from_state faultline.job_state,
+    to_state faultline.job_state,
+    attempt integer NOT NULL,
+    max_attempts integer NOT NULL,
+    owner uuid,
+    lease_id uuid,
+    lease_expires_at timestamp with time zone,
+    next_run_at timestamp with time zone NOT NULL,
+    reason text NOT NULL
+);
+ALTER TABLE faultline.job_events ALTER COLUMN seq ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME faultline.job_events_seq_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
 CREATE TABLE faultline.job_history_default (
     id uuid NOT NULL,
     finished_at timestamp with time zone NOT NULL,
@@ -654,6 +780,7 @@ CREATE TABLE faultline.queues (
 CREATE TABLE faultline.settings (
     singleton boolean DEFAULT true NOT NULL,
     history_retention interval DEFAULT '14 days'::interval NOT NULL,
+    audit_on_since timestamp with time zone,
     CONSTRAINT settings_history_retention_check CHECK ((history_retention >= '1 day'::interval)),
     CONSTRAINT settings_singleton_check CHECK (singleton)
 );
@@ -685,6 +812,8 @@ ALTER TABLE ONLY faultline.api_tokens
     ADD CONSTRAINT api_tokens_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY faultline.idempotency_keys
     ADD CONSTRAINT idempotency_keys_pkey PRIMARY KEY (queue, key);
+ALTER TABLE ONLY faultline.job_events
+    ADD CONSTRAINT job_events_pkey PRIMARY KEY (job_id, seq);
 ALTER TABLE ONLY faultline.jobs
     ADD CONSTRAINT jobs_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY faultline.migrations
@@ -699,6 +828,7 @@ CREATE INDEX audit_log_at ON faultline.audit_log USING brin (at);
 CREATE INDEX idempotency_keys_expiry ON faultline.idempotency_keys USING btree (expires_at);
 CREATE INDEX job_attempts_job_id ON ONLY faultline.job_attempts USING btree (job_id);
 CREATE INDEX job_attempts_default_job_id_idx ON faultline.job_attempts_default USING btree (job_id);
+CREATE INDEX job_events_at ON faultline.job_events USING brin (at) WITH (pages_per_range='32');
 CREATE INDEX job_history_id ON ONLY faultline.job_history USING btree (id);
 CREATE INDEX job_history_default_id_idx ON faultline.job_history_default USING btree (id);
 CREATE INDEX job_history_unsuccessful ON ONLY faultline.job_history USING btree (id) WHERE (state <> 'succeeded'::faultline.job_state);
@@ -716,6 +846,12 @@ CREATE TRIGGER jobs_refuse_illegal_transition BEFORE UPDATE ON faultline.jobs FO
             WHEN (new.state = 'running'::faultline.job_state) THEN ((new.lease_id = old.lease_id) AND (new.lease_owner = old.lease_owner) AND (new.attempts = old.attempts) AND (new.started_at = old.started_at) AND (new.lease_expires_at >= old.lease_expires_at))
             ELSE ((new.attempts = old.attempts) OR (new.attempts = (old.attempts - 1)))
         END))) EXECUTE FUNCTION faultline.refuse_illegal_transition();
+REVOKE ALL ON FUNCTION faultline.audit_delete() FROM PUBLIC;
+REVOKE ALL ON FUNCTION faultline.audit_insert() FROM PUBLIC;
+REVOKE ALL ON FUNCTION faultline.audit_is_on() FROM PUBLIC;
+REVOKE ALL ON FUNCTION faultline.audit_off() FROM PUBLIC;
+REVOKE ALL ON FUNCTION faultline.audit_on() FROM PUBLIC;
+REVOKE ALL ON FUNCTION faultline.audit_update() FROM PUBLIC;
 REVOKE ALL ON FUNCTION faultline.cancel(job_id uuid) FROM PUBLIC;
 REVOKE ALL ON FUNCTION faultline.check_job(kind text, payload jsonb, queue text, key text, key_ttl interval, priority integer, delay interval, run_at timestamp with time zone, max_attempts integer, timeout interval, backoff_base interval, backoff_cap interval, headers jsonb) FROM PUBLIC;
 REVOKE ALL ON FUNCTION faultline.complete_in_tx(job_id uuid, lease_id uuid, result jsonb) FROM PUBLIC;

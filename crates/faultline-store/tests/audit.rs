@@ -116,7 +116,7 @@ async fn every_way_out_of_running_names_its_reason_and_the_lease_it_left() {
         db.end(&job, ending).await;
     }
     db.claim(4, Duration::ZERO).await;
-    reap::reap(&db.session, QUEUE, &[], LOOK_AT).await.unwrap();
+    reap::reap(&db.session, &[QUEUE.to_owned()], &[], LOOK_AT).await.unwrap();
     let job = db.claim(5, LONG).await.remove(0);
     db.end(&job, Ending::FailForGood { error: "no".into(), reason: "fatal" }).await;
     let expected = [
@@ -140,7 +140,7 @@ async fn a_crash_loop_and_a_cancel_are_terminal_events_of_their_own_reason() {
     let db = Db::audited().await;
     let id = db.put(1, 1).await[0];
     db.claim(1, Duration::ZERO).await;
-    reap::reap(&db.session, QUEUE, &[], LOOK_AT).await.unwrap();
+    reap::reap(&db.session, &[QUEUE.to_owned()], &[], LOOK_AT).await.unwrap();
     assert_eq!(db.events(id).await[2], "running>failed 1 1 crash_loop");
 
     let id = db.put(1, 3).await[0];
@@ -153,6 +153,12 @@ async fn a_crash_loop_and_a_cancel_are_terminal_events_of_their_own_reason() {
     db.end(&job, failure()).await;
     let expected = ["running>running 1 2 cancel_requested", "running>cancelled 1 2 cancelled"];
     assert_eq!(db.events(id).await[2..], expected);
+
+    let id = db.put(1, 3).await[0];
+    db.claim(3, Duration::ZERO).await;
+    operate::cancel(&db.session, "test", id).await.unwrap();
+    reap::reap(&db.session, &[QUEUE.to_owned()], &[], LOOK_AT).await.unwrap();
+    assert_eq!(db.events(id).await[3], "running>cancelled 1 3 worker_lost");
 }
 
 #[tokio::test]

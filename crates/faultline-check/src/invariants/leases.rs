@@ -103,7 +103,7 @@ pub(super) fn the_fence_answers_truly(ground: &Ground<'_>) -> Found {
             }
             (Phase::Fail, Some(Answer::LeaseLost)) => {
                 found.examine();
-                let by_holder = left.filter(|left| !left.reason.is_reap() && left.to != Some(State::Cancelled));
+                let by_holder = left.filter(|left| !left.reason.is_reap());
                 if let Some(left) = by_holder
                     && !happened.contains(&(job, lease))
                 {

@@ -31,10 +31,11 @@ fn is_legal(event: &Event) -> bool {
             matches!(event.reason, R::Failed | R::Expired | R::Lost | R::Released | R::Snoozed)
         }
         (Some(Running), Some(Succeeded)) => event.reason == R::Completed,
+        (Some(Running), Some(Cancelled)) => matches!(event.reason, R::Cancelled | R::WorkerLost),
         (Some(Running), Some(Failed)) => {
             matches!(event.reason, R::AttemptsExhausted | R::CrashLoop | R::Other(_))
         }
-        (Some(Queued | Running), Some(Cancelled)) => event.reason == R::Cancelled,
+        (Some(Queued), Some(Cancelled)) => event.reason == R::Cancelled,
         _ => false,
     }
 }

@@ -101,6 +101,8 @@ reasons! {
     CrashLoop = "crash_loop",
     /// Ended by an operator.
     Cancelled = "cancelled",
+    /// Reaped, and not tried again since an operator had asked it to stop.
+    WorkerLost = "worker_lost",
     /// The last attempt failed.
     AttemptsExhausted = "attempts_exhausted",
     /// The row was deleted and is nowhere.
@@ -118,7 +120,7 @@ impl From<Reason> for String {
 impl Reason {
     /// Whether it was a reaper's doing.
     pub fn is_reap(&self) -> bool {
-        matches!(self, Self::Expired | Self::Lost | Self::CrashLoop)
+        matches!(self, Self::Expired | Self::Lost | Self::CrashLoop | Self::WorkerLost)
     }
 }
 
