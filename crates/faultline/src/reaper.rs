@@ -49,6 +49,8 @@ pub struct Reaper {
     link: Link,
     queues: Queues,
     lease_ttl: Duration,
+    /// The session that the last look went through: a new one means that contact was lost in between.
+    session: u64,
     /// Since when every look has been answered in time; none while out of contact.
     contact_since: Option<Instant>,
     /// When the next look is planned.
@@ -85,6 +87,7 @@ impl Reaper {
             link: Link::new(client.database().clone(), "reaper", Plans::InOrder),
             queues,
             lease_ttl: DEFAULT_LEASE_TTL,
+            session: 0,
             contact_since: None,
             next_look: now,
             tick: TICK,
@@ -163,9 +166,11 @@ impl Reaper {
         let look_at = self.look_at;
         let found = self.link.call(async |session| watch(session, &queues, look_at).await).await?;
         let now = Instant::now();
-        if now.duration_since(began) > CONTACT_GAP {
+        let session = self.link.opened();
+        if now.duration_since(began) > CONTACT_GAP || self.session != 0 && self.session != session {
             self.lose_contact();
         }
+        self.session = session;
         let processes = u32::try_from(found.workers.max(1)).unwrap_or(u32::MAX);
         self.tick = (now.duration_since(began) * LOOK_SHARE).saturating_mul(processes).clamp(TICK, LONGEST_TICK);
         self.look_at = found.slots.saturating_add(LOOK_BEYOND);
