@@ -3,6 +3,7 @@
 use faultline_store::{Database, Error, Plans, Result, Session};
 use rand::RngExt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::Mutex;
 
@@ -17,11 +18,18 @@ pub(crate) struct Link {
     plans: Plans,
     /// Set by the first call and after a failure; cleared by the call that saw the failure.
     session: Mutex<Option<Arc<Session>>>,
+    /// How many sessions were opened.
+    opened: AtomicU64,
 }
 
 impl Link {
     pub(crate) fn new(database: Database, purpose: &'static str, plans: Plans) -> Self {
-        Self { database, purpose, plans, session: Mutex::new(None) }
+        Self { database, purpose, plans, session: Mutex::new(None), opened: AtomicU64::new(0) }
+    }
+
+    /// How many sessions were opened: another number than before says that contact was lost in between.
+    pub(crate) fn opened(&self) -> u64 {
+        self.opened.load(Ordering::Relaxed)
     }
 
     /// Runs a call on the session. One that fails on its connection, or takes too long, ends the session.
@@ -47,6 +55,7 @@ impl Link {
         }
         let session = Arc::new(self.database.session(self.purpose, self.plans).await?);
         *current = Some(session.clone());
+        self.opened.fetch_add(1, Ordering::Relaxed);
         Ok(session)
     }
 }
