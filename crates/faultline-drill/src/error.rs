@@ -7,6 +7,9 @@ pub enum DrillError {
     /// No drill has this name.
     #[error("there is no drill {0}: see `faultline drill list`")]
     Unknown(String),
+    /// This machine lacks something: the drill is skipped, which is no pass.
+    #[error("skipped: needs {0}")]
+    Needs(String),
     /// The private cluster.
     #[error("the private cluster: {0}")]
     Cluster(#[from] faultline_cluster::ClusterError),

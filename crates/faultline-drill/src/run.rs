@@ -15,7 +15,7 @@ use crate::sampler;
 use crate::schedule::{Step, plan};
 use crate::stage::Stage;
 use faultline_check::witness::Run;
-use faultline_cluster::{Cluster, Programs};
+use faultline_cluster::{Cluster, ClusterError, Programs};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
@@ -139,7 +139,9 @@ async fn carry_out_faults(
 }
 
 fn start_cluster() -> Result<Cluster, DrillError> {
-    let builder = Cluster::builder(Programs::find()?).setting("max_connections", MAX_CONNECTIONS);
+    let lacking = |error: ClusterError| DrillError::Needs(format!("the PostgreSQL server programs: {error}"));
+    let programs = Programs::find().map_err(lacking)?;
+    let builder = Cluster::builder(programs).setting("max_connections", MAX_CONNECTIONS);
     let cluster = builder.start()?;
     cluster.psql("postgres", &format!("create database {NAME}"))?;
     Ok(cluster)

@@ -64,13 +64,15 @@ fn draw(page: &mut String, witnesses: &Witnesses) {
         |at: i64| (at - from) as f64 / (to - from).max(1) as f64 * WIDTH,
         jobs.len().min(MAX_JOBS) as f64 * ROW + 20.0,
     );
-    let _ =
-        write!(page, "<svg viewBox=\"0 0 {WIDTH} {height:.0}\" role=img aria-label=\"timeline of jobs and faults\">");
+    let _ = write!(
+        page,
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height:.0}\" role=\"img\" aria-label=\"timeline of jobs and faults\">"
+    );
     for second in 0..=(to - from) / 5_000_000 {
         let at = x(from + second * 5_000_000);
         let _ = write!(
             page,
-            "<path d=\"M{at:.1} 12V{height:.0}\" stroke=\"#eee\"/><text x={at:.1} y=10 font-size=9 fill=\"#777\">{} s</text>",
+            "<path d=\"M{at:.1} 12V{height:.0}\" stroke=\"#eee\"/><text x=\"{at:.1}\" y=\"10\" font-size=\"9\" fill=\"#777\">{} s</text>",
             second * 5
         );
     }
@@ -80,7 +82,7 @@ fn draw(page: &mut String, witnesses: &Witnesses) {
         let title = format!("{:?} {}", fault.kind, fault.process.as_deref().unwrap_or(""));
         let _ = write!(
             page,
-            "<rect x={start:.1} y=12 width={:.1} height={height:.0} fill=\"{fill}\" opacity=.25><title>{}</title></rect>",
+            "<rect x=\"{start:.1}\" y=\"12\" width=\"{:.1}\" height=\"{height:.0}\" fill=\"{fill}\" opacity=\".25\"><title>{}</title></rect>",
             (end - start).max(1.5),
             escape(&title)
         );
@@ -122,18 +124,18 @@ fn job(
             let title = format!("{} attempt {}: {}", event.job, claim.attempt, event.reason.as_str());
             let _ = write!(
                 page,
-                "<rect x={from:.1} y={y:.1} width={:.1} height=4 fill=\"{colour}\"><title>{}</title></rect>",
+                "<rect x=\"{from:.1}\" y=\"{y:.1}\" width=\"{:.1}\" height=\"4\" fill=\"{colour}\"><title>{}</title></rect>",
                 (to - from).max(0.8),
                 escape(&title)
             );
             if event.reason.is_reap() {
-                let _ = write!(page, "<path d=\"M{to:.1} {y:.1}v4\" stroke=\"#d00\" stroke-width=2 />");
+                let _ = write!(page, "<path d=\"M{to:.1} {y:.1}v4\" stroke=\"#d00\" stroke-width=\"2\" />");
             }
         }
         if event.is_terminal() {
             let good = event.to == Some(faultline_check::witness::State::Succeeded);
             let fill = if good { "#2a8f3c" } else { "#111" };
-            let _ = write!(page, "<circle cx={:.1} cy={mid:.1} r=1.6 fill=\"{fill}\" />", x(event.at_us));
+            let _ = write!(page, "<circle cx=\"{:.1}\" cy=\"{mid:.1}\" r=\"1.6\" fill=\"{fill}\" />", x(event.at_us));
         }
     }
 }

@@ -27,6 +27,11 @@ impl Link {
         Self { database, purpose, plans, session: Mutex::new(None), opened: AtomicU64::new(0) }
     }
 
+    /// How many sessions were opened: another number than before says that contact was lost in between.
+    pub(crate) fn opened(&self) -> u64 {
+        self.opened.load(Ordering::Relaxed)
+    }
+
     /// Runs a call on the session. One that fails on its connection, or takes too long, ends the session.
     pub(crate) async fn call<T>(&self, call: impl AsyncFnOnce(&Session) -> Result<T>) -> Result<T> {
         let session = self.session().await?;
@@ -43,19 +48,14 @@ impl Link {
         answer
     }
 
-    /// The number of the present session. It changes when the session ended between two calls, of which no call need have failed.
-    pub(crate) fn opened(&self) -> u64 {
-        self.opened.load(Ordering::Relaxed)
-    }
-
     async fn session(&self) -> Result<Arc<Session>> {
         let mut current = self.session.lock().await;
         if let Some(session) = current.as_ref().filter(|session| !session.is_closed()) {
             return Ok(session.clone());
         }
         let session = Arc::new(self.database.session(self.purpose, self.plans).await?);
-        self.opened.fetch_add(1, Ordering::Relaxed);
         *current = Some(session.clone());
+        self.opened.fetch_add(1, Ordering::Relaxed);
         Ok(session)
     }
 }

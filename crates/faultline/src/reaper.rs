@@ -49,8 +49,8 @@ pub struct Reaper {
     link: Link,
     queues: Queues,
     lease_ttl: Duration,
-    /// The session that the last look went through: a new one means that contact was lost in between.
-    session: u64,
+    /// Sessions that had been opened at the last look; 0 before the first.
+    sessions: u64,
     /// Since when every look has been answered in time; none while out of contact.
     contact_since: Option<Instant>,
     /// When the next look is planned.
@@ -87,10 +87,10 @@ impl Reaper {
             link: Link::new(client.database().clone(), "reaper", Plans::InOrder),
             queues,
             lease_ttl: DEFAULT_LEASE_TTL,
-            session: 0,
             contact_since: None,
             next_look: now,
             tick: TICK,
+            sessions: 0,
             steady: true,
             missing: HashMap::new(),
             look_at: LOOK_BEYOND,
@@ -166,13 +166,20 @@ impl Reaper {
         let look_at = self.look_at;
         let found = self.link.call(async |session| watch(session, &queues, look_at).await).await?;
         let now = Instant::now();
-        let session = self.link.opened();
-        if now.duration_since(began) > CONTACT_GAP || self.session != 0 && self.session != session {
+        if now.duration_since(began) > CONTACT_GAP {
             self.lose_contact();
         }
-        self.session = session;
+        // An outage that fell between two looks failed neither; but it ended the session.
+        let sessions = self.link.opened();
+        if sessions != self.sessions && self.sessions > 0 {
+            tracing::warn!("the reaper's session had ended; it holds off");
+            self.lose_contact();
+        }
+        self.sessions = sessions;
         let processes = u32::try_from(found.workers.max(1)).unwrap_or(u32::MAX);
-        self.tick = (now.duration_since(began) * LOOK_SHARE).saturating_mul(processes).clamp(TICK, LONGEST_TICK);
+        // Contact that is asked for less often than once a lease time proves nothing.
+        let longest = LONGEST_TICK.min(self.lease_ttl).max(TICK);
+        self.tick = (now.duration_since(began) * LOOK_SHARE).saturating_mul(processes).clamp(TICK, longest);
         self.look_at = found.slots.saturating_add(LOOK_BEYOND);
         let contact_since = *self.contact_since.get_or_insert(now);
         let held_off = now.duration_since(contact_since) >= self.lease_ttl;
@@ -256,5 +263,40 @@ impl Reaper {
                 Ok(())
             })
             .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use faultline_cluster::testing;
+
+    fn runtime() -> tokio::runtime::Runtime {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+    }
+
+    fn migrate(url: &str) {
+        runtime().block_on(async { Client::lazy(url).unwrap().migrate().await.unwrap() });
+    }
+
+    /// Looks may lie far apart, and leases run out in between: who only sees the database before and after an outage must not
+    /// take that for contact.
+    #[test]
+    fn an_outage_between_two_looks_breaks_the_contact() {
+        let runtime = runtime();
+        let database = testing::database(migrate);
+        runtime.block_on(async {
+            let mut reaper = Reaper::all_queues(&Client::lazy(&database.url()).unwrap());
+            reaper.look().await.unwrap();
+            let first = reaper.contact_since.unwrap();
+            reaper.look().await.unwrap();
+            assert_eq!(reaper.contact_since, Some(first), "contact lasts while the session does");
+            let end = "select pg_terminate_backend(pg_backend_pid())";
+            let ended = reaper.link.call(async |session| Ok(session.batch_execute(end).await?)).await;
+            assert!(ended.is_err_and(|error| error.is_connection_fault()));
+            reaper.look().await.unwrap();
+            assert!(reaper.contact_since.is_some_and(|since| since > first));
+            assert!(!reaper.steady);
+        });
     }
 }

@@ -9,7 +9,7 @@ use crate::output::{self, Table};
 use crate::signals::stop_token;
 use anyhow::Context;
 use clap::{Args, Subcommand};
-use faultline_drill::{DRILLS, Options, Report, run as run_drill, select};
+use faultline_drill::{DRILLS, DrillError, Options, Report, run as run_drill, select};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -111,18 +111,28 @@ async fn run_all(options: &RunOptions, global: &Global) -> Done {
     let program = std::env::current_exe().context("cannot tell where this program is")?;
     let how = Options { program, seed: options.seed, duration: options.duration, workers: options.workers };
     let mut reports = Vec::new();
+    let mut skipped = 0;
     for drill in drills {
         crate::exit::say(&format!("drill {}", drill.name));
-        let report = run_one(drill, &how, options.report.as_deref(), &stop).await?;
+        let report = match run_one(drill, &how, options.report.as_deref(), &stop).await {
+            Ok(report) => report,
+            Err(error) if matches!(error.downcast_ref(), Some(DrillError::Needs(_))) => {
+                crate::exit::say(&format!("  {error:#}"));
+                skipped += 1;
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
         if global.output == output::Format::Table {
             output::line(&report.table())?;
         }
         reports.push(report);
     }
     let passed = reports.iter().filter(|report| report.passed).count();
-    let text = format!("{passed} of {} drills passed", reports.len());
+    let all = reports.len() + skipped;
+    let text = format!("{passed} of {all} drills passed, {skipped} skipped");
     output::answer(global.output, &reports, &text)?;
-    Ok(if passed == reports.len() { ExitCode::SUCCESS } else { ExitCode::from(FAILURE) })
+    Ok(if passed == all { ExitCode::SUCCESS } else { ExitCode::from(FAILURE) })
 }
 
 async fn run_one(
@@ -134,17 +144,22 @@ async fn run_one(
     let temporary = tempfile::Builder::new().prefix("faultline-drill-").tempdir().context("cannot make a directory")?;
     let dir =
         kept.map_or_else(|| temporary.path().to_owned(), |kept| kept.join(format!("{}-{}", drill.name, how.seed)));
-    if dir.join("run.json").exists() {
-        return Err(usage(format!("{} holds a report already: name another directory", dir.display())));
+    // Witnesses are appended to: what an earlier run left would be judged with them.
+    if dir.read_dir().is_ok_and(|mut entries| entries.next().is_some()) {
+        return Err(usage(format!("{} is not empty: name another directory", dir.display())));
     }
     let tell = |line: &str| crate::exit::say(&format!("  {line}"));
-    let report = run_drill(drill, how, &dir, stop, &tell).await?;
-    if !report.passed && kept.is_none() {
+    let ran = run_drill(drill, how, &dir, stop, &tell).await;
+    let explained = match &ran {
+        Ok(report) => report.passed,
+        Err(error) => matches!(error, DrillError::Interrupted | DrillError::Needs(_)),
+    };
+    if !explained && kept.is_none() {
         crate::exit::say(&format!("  the evidence is kept in {}", temporary.keep().display()));
     } else if kept.is_some() {
         crate::exit::say(&format!("  the report is {}", dir.join("report.html").display()));
     }
-    Ok(report)
+    Ok(ran?)
 }
 
 /// Runs the hidden worker of drills.

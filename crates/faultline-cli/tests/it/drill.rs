@@ -130,3 +130,12 @@ fn a_report_is_never_overwritten() {
     let answer = drill("failing-jobs", "1s", dir.path());
     assert_eq!(answer.code, 2, "{answer:?}");
 }
+
+#[test]
+fn a_drill_that_lacks_something_is_skipped_and_that_is_no_pass() {
+    let nothing = tempfile::tempdir().unwrap();
+    let answer = run(program(&["drill", "run", "zombie"]).env("FAULTLINE_PG_BIN", nothing.path()));
+    assert_eq!(answer.code, 1, "{answer:?}");
+    assert!(answer.err.contains("skipped: needs the PostgreSQL server programs"), "{answer:?}");
+    assert!(answer.out.contains("0 of 1 drills passed, 1 skipped"), "{answer:?}");
+}
