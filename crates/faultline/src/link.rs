@@ -63,6 +63,7 @@ impl Link {
 /// The growing, jittered pause between tries while the database is away, so that a fleet does not come back at one instant.
 pub(crate) struct Pause {
     next: Duration,
+    longest: Duration,
 }
 
 impl Pause {
@@ -71,13 +72,18 @@ impl Pause {
     const LONGEST: Duration = Duration::from_secs(1);
 
     pub(crate) fn new() -> Self {
-        Self { next: Self::FIRST }
+        Self::at_most(Self::LONGEST)
+    }
+
+    /// The same, growing no further than `longest`.
+    pub(crate) fn at_most(longest: Duration) -> Self {
+        Self { next: Self::FIRST, longest: longest.min(Self::LONGEST) }
     }
 
     /// Half to all of the present pause; the next one is twice as long.
     pub(crate) fn next(&mut self) -> Duration {
         let pause = self.next.mul_f64(rand::rng().random_range(0.5..1.0));
-        self.next = (self.next * 2).min(Self::LONGEST);
+        self.next = (self.next * 2).min(self.longest);
         pause
     }
 

@@ -25,6 +25,8 @@ use tokio_util::sync::CancellationToken;
 const RENEW_LIMIT: usize = 5000;
 /// Renewals in one lease time.
 const RENEWALS: u32 = 3;
+/// Tries to come back in one lease time, at least.
+const TRIES: u32 = 10;
 /// How long goodbye may take.
 const GOODBYE: Duration = Duration::from_secs(2);
 
@@ -53,7 +55,8 @@ fn no_thread(shared: &Shared, error: &std::io::Error) {
 }
 
 async fn run(shared: &Shared, facts: &WorkerFacts, stop: &CancellationToken) {
-    let mut pause = Pause::new();
+    // After an outage others hold off for one lease time: many tries fit into it.
+    let mut pause = Pause::at_most(shared.lease_ttl / TRIES);
     while !stop.is_cancelled() {
         match keep(shared, facts, stop, &mut pause).await {
             Ok(()) => return,
