@@ -53,7 +53,8 @@ fn the_dumped_script_makes_the_same_schema() {
     faultline(&theirs, &["migrate", "--check"]).ok();
     assert!(faultline(&theirs, &["migrate"]).ok().out.starts_with("nothing to do"));
     for facts in [
-        "select string_agg(concat_ws(' ', table_name, column_name, data_type, column_default), e'\\n' order by 1)
+        "select string_agg(concat_ws(' ', table_name, column_name, data_type, column_default), e'\\n'
+                  order by table_name, ordinal_position)
            from (select * from information_schema.columns where table_schema = 'faultline') c
           where table_name !~ '_p?\\d{6,}'",
         "select string_agg(md5(pg_get_functiondef(p.oid)), ' ' order by p.oid::regprocedure::text)
