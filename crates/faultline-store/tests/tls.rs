@@ -48,7 +48,13 @@ async fn sslmode_means_what_it_means_to_libpq() {
     assert!(unencrypted.contains("TLS"), "{unencrypted}");
 
     for (name, value) in [("ssl_cert_file", certificate), ("ssl_key_file", key), ("ssl", PathBuf::from("on"))] {
-        cluster.psql("postgres", &format!("alter system set {name} = '{}'", value.display())).unwrap();
+        match cluster.psql("postgres", &format!("alter system set {name} = '{}'", value.display())) {
+            // The server programs of Python packages come without it.
+            Err(error) if error.to_string().contains("not supported by this build") => {
+                return println!("skipped: this server was built without TLS");
+            }
+            answer => drop(answer.unwrap()),
+        }
     }
     cluster.psql("postgres", "select pg_reload_conf()").unwrap();
     let until = Instant::now() + Duration::from_secs(30);
