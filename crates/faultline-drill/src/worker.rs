@@ -106,15 +106,15 @@ impl Shared {
         match &finished {
             Ok(()) => self.note(run, op, Action::Finish, Phase::Ok, Some(Answer::Succeeded)),
             Err(Ended::Lost) => self.note(run, op, Action::Finish, Phase::Fail, Some(Answer::LeaseLost)),
-            Err(Ended::Refused(_)) => {
-                self.note(run, op, Action::Finish, Phase::Fail, None);
-                // The engine will end the attempt as failed, of which nothing is heard in here.
-                self.note(run, self.history.op(), Action::Finish, Phase::Invoke, None);
-            }
+            Err(Ended::Refused(_)) => self.note(run, op, Action::Finish, Phase::Fail, None),
             Err(Ended::Unknown(_)) => {
                 self.note(run, op, Action::Finish, Phase::Info, None);
                 tokio::spawn(self.clone().resolve(run.clone(), op));
             }
+        }
+        if matches!(finished, Err(Ended::Refused(_) | Ended::Unknown(_))) {
+            // The engine will end the attempt as failed, of which nothing is heard in here.
+            self.note(run, self.history.op(), Action::Finish, Phase::Invoke, None);
         }
         finished.map_err(|ended| match ended {
             Ended::Lost => Failure::new("the lease was lost"),

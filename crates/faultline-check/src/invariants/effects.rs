@@ -88,7 +88,14 @@ pub(super) fn unknowns_resolve(ground: &Ground<'_>) -> Found {
                 .map(|(job, lease)| ground.left_under(job, lease).is_some_and(|left| !left.reason.is_reap())),
             _ => r.lease.zip(claimed.as_ref()).map(|(lease, claimed)| claimed.contains(&lease)),
         };
-        if is_so.is_some_and(|is_so| is_so != told) && !ground.run.asynchronous_failover {
+        // The attempt may have been ended by another finish, sent after this one was found not to have happened.
+        let is_explained = !told
+            && r.action == Action::Finish
+            && ground
+                .operations(Action::Finish)?
+                .iter()
+                .any(|o| o.record.op != r.op && o.held() == operation.held() && o.may_have_happened());
+        if is_so.is_some_and(|is_so| is_so != told) && !is_explained && !ground.run.asynchronous_failover {
             found.violated(r.job, "an unknown was resolved against what the database has", &[operation, resolve]);
         }
     }
