@@ -9,11 +9,13 @@ use crate::catalogue::Drill;
 use crate::database::{self, NAME};
 use crate::enqueuer::{DEADLINE, Enqueuer};
 use crate::logs;
+use crate::nemesis;
 use crate::process::Launcher;
 use crate::report::Report;
 use crate::sampler;
-use crate::schedule::{Step, plan};
+use crate::schedule::plan;
 use crate::stage::Stage;
+use crate::worker::{self, Settings};
 use faultline_check::witness::Run;
 use faultline_cluster::{Cluster, ClusterError, Programs};
 use std::path::{Path, PathBuf};
@@ -71,6 +73,7 @@ async fn carry_out(
     dir: &Path,
     tell: &(dyn Fn(&str) + Sync),
 ) -> Result<Report, DrillError> {
+    drill.needs.iter().try_for_each(|need| need.check())?;
     let duration = options.duration.unwrap_or(drill.duration);
     let steps = plan(drill, options.seed, duration, options.workers);
     for sub in ["history", "logs"] {
@@ -78,7 +81,7 @@ async fn carry_out(
     }
     write_json(&dir.join("schedule.json"), &steps)?;
     tell(&format!("seed {}, {} faults planned", options.seed, steps.len()));
-    let cluster = tokio::task::spawn_blocking(start_cluster).await;
+    let cluster = tokio::task::spawn_blocking(|| start_cluster(drill)).await;
     let cluster = cluster.map_err(|_| DrillError::Process("the start of the cluster has panicked".into()))??;
     let url = cluster.url(NAME);
     prepare(&url).await?;
@@ -88,6 +91,7 @@ async fn carry_out(
         dir: dir.to_owned(),
         lease_ttl: drill.lease_ttl,
     };
+    write_json(&dir.join(worker::SETTINGS), &Settings { lease_ttl: drill.lease_ttl, slots: drill.scene.slots })?;
     let mut stage = Stage::set(Arc::new(Mutex::new(cluster)), launcher, options.workers).await?;
     tell(&format!("Postgres, the API and {} workers run", options.workers));
 
@@ -98,17 +102,16 @@ async fn carry_out(
     let mut load = JoinSet::new();
     let loaded = CancellationToken::new();
     let enqueuer = Arc::new(Enqueuer { drill, seed: options.seed, address: stage.address, next: AtomicU64::new(0) });
-    for client in 0..drill.clients {
+    for client in 0..drill.load.clients {
         load.spawn(enqueuer.clone().client(shared_dir.clone(), client, loaded.clone()));
     }
 
     let began = Instant::now();
-    carry_out_faults(&mut stage, &steps, began, tell).await?;
-    tokio::time::sleep_until(began + duration).await;
+    nemesis::carry_out(&mut stage, &steps, began, duration, tell).await?;
     loaded.cancel();
     finish(&mut load).await?;
     tell("healed; waiting until everything due has ended");
-    if !drain(&url).await? {
+    if !drain(&mut stage, &url).await? {
         tell("not everything due has ended in time");
     }
     stage.look_for_exits()?;
@@ -123,25 +126,11 @@ async fn carry_out(
     Report::of(drill, options.seed, duration, options.workers, &steps, dir)
 }
 
-async fn carry_out_faults(
-    stage: &mut Stage,
-    steps: &[Step],
-    began: Instant,
-    tell: &(dyn Fn(&str) + Sync),
-) -> Result<(), DrillError> {
-    for step in steps {
-        tokio::time::sleep_until(began + Duration::from_millis(step.at_ms)).await;
-        tell(&format!("{:>5.1} s  {}", began.elapsed().as_secs_f64(), step.fault));
-        stage.look_for_exits()?;
-        stage.carry_out(step.fault).await?;
-    }
-    Ok(())
-}
-
-fn start_cluster() -> Result<Cluster, DrillError> {
+fn start_cluster(drill: &Drill) -> Result<Cluster, DrillError> {
     let lacking = |error: ClusterError| DrillError::Needs(format!("the PostgreSQL server programs: {error}"));
     let programs = Programs::find().map_err(lacking)?;
     let builder = Cluster::builder(programs).setting("max_connections", MAX_CONNECTIONS);
+    let builder = drill.scene.settings.iter().fold(builder, |builder, (name, value)| builder.setting(name, value));
     let cluster = builder.start()?;
     cluster.psql("postgres", &format!("create database {NAME}"))?;
     Ok(cluster)
@@ -163,13 +152,14 @@ async fn prepare(url: &str) -> Result<(), DrillError> {
 }
 
 /// Waits until nothing waits or runs; false when that takes too long.
-async fn drain(url: &str) -> Result<bool, DrillError> {
+async fn drain(stage: &mut Stage, url: &str) -> Result<bool, DrillError> {
     let client = database::connect(url).await?;
     let end = Instant::now() + DRAIN_LIMIT;
     while database::unfinished(&client).await? > 0 {
         if Instant::now() > end {
             return Ok(false);
         }
+        stage.watch()?;
         tokio::time::sleep(LOOK_EVERY).await;
     }
     Ok(true)
@@ -185,7 +175,7 @@ async fn finish(tasks: &mut JoinSet<Result<(), DrillError>>) -> Result<(), Drill
 
 fn settings(drill: &Drill, options: &Options, ended_us: i64) -> Run {
     let us = |duration: Duration| i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
-    Run {
+    let mut run = Run {
         drill: drill.name.to_owned(),
         seed: options.seed,
         ended_us,
@@ -200,7 +190,9 @@ fn settings(drill: &Drill, options: &Options, ended_us: i64) -> Run {
         backoff_cap_us: 400_000,
         required: drill.required.iter().copied().collect(),
         ..Run::default()
-    }
+    };
+    (drill.settle)(&mut run);
+    run
 }
 
 /// Writes a document into the directory of the witnesses.

@@ -68,9 +68,6 @@ pub(crate) struct WorkerOptions {
     /// The name of this process in the run
     #[arg(long)]
     process: String,
-    /// How long a lease lasts without renewal
-    #[arg(long, value_parser = cli::duration)]
-    lease_ttl: Duration,
 }
 
 /// A takeover needs another worker; more than that many share too few processors to mean anything.
@@ -167,6 +164,6 @@ pub(crate) async fn work(options: &WorkerOptions, global: &Global) -> Done {
     let stop = stop_token(|| ())?;
     tokio::spawn(follow_parent(stop.clone()));
     let (url, stop) = (url(global)?, stop.cancelled_owned());
-    faultline_drill::work(&url, &options.dir, &options.process, options.lease_ttl, stop).await?;
+    faultline_drill::work(&url, &options.dir, &options.process, stop).await?;
     Ok(ExitCode::SUCCESS)
 }
