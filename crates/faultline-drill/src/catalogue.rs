@@ -93,6 +93,7 @@ pub const DRILLS: &[Drill] = &[
     drills::zombie::DRILL,
     drills::duplicate_submission::DRILL,
     drills::failing_jobs::DRILL,
+    drills::random::DRILL,
 ];
 
 /// The drills that names stand for; `all` is every drill, `fast` those that run wherever the tests do.

@@ -12,7 +12,7 @@ use std::time::Duration;
 /// More faults than any duration holds.
 pub(crate) const ENOUGH: usize = 50;
 /// Before the first fault, ms: time to claim something.
-const FIRST_MS: u64 = 1000;
+pub(crate) const FIRST_MS: u64 = 1000;
 
 /// A fault and its time after the start of the load.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

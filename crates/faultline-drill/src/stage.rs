@@ -126,8 +126,13 @@ impl Stage {
     /// Waits until a worker has registered and, if asked for, holds a job; answers its incarnation as far as it is known, also
     /// while the database is away.
     pub(crate) async fn aim(&mut self, worker: usize, holding: bool) -> Result<Option<Uuid>, DrillError> {
+        if self.workers[worker].ended() {
+            // It has killed itself as it was told, and its successor has not started yet.
+            self.watch()?;
+            self.replace(worker)?;
+        }
         let known = self.workers[worker].owner;
-        let Some(pid) = self.workers[worker].pid() else { return Ok(known) };
+        let Some(pid) = self.workers[worker].pid().filter(|_| holding || known.is_none()) else { return Ok(known) };
         let mut owner = known;
         let look = async {
             let client = database::connect(&self.launcher.url).await?;

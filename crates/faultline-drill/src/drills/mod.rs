@@ -4,4 +4,5 @@ pub(crate) mod database_outage;
 pub(crate) mod duplicate_submission;
 pub(crate) mod failing_jobs;
 pub(crate) mod kill_worker;
+pub(crate) mod random;
 pub(crate) mod zombie;

@@ -76,6 +76,8 @@ impl Process {
         match self {
             Self::Kill { worker } => {
                 stage.aim(worker, true).await?;
+                // Its successor starts at the end of this fault, whatever it was told before.
+                stage.workers[worker].ordered = false;
                 stage.log(number, Phase::Invoke, FaultKind::Kill, Some(worker))?;
                 stage.workers[worker].signal(Signal::KILL);
                 stage.workers[worker].wait(DIE_LIMIT).await;
