@@ -15,8 +15,9 @@
 use crate::client::Client;
 use crate::link::{Link, Pause};
 use crate::worker::DEFAULT_LEASE_TTL;
-use faultline_core::WorkerId;
-use faultline_store::reap::{REAP_LIMIT, Watch, bury, queue_names, reap, watch};
+use faultline_core::{State, WorkerId};
+use faultline_metrics::Metrics;
+use faultline_store::reap::{REAP_LIMIT, Reaped, Watch, bury, queue_names, reap, watch};
 use faultline_store::{Plans, Result, maintain};
 use rand::RngExt;
 use std::collections::HashMap;
@@ -48,6 +49,7 @@ const MAINTAIN_EVERY: Duration = Duration::from_secs(60);
 pub struct Reaper {
     link: Link,
     queues: Queues,
+    metrics: Metrics,
     lease_ttl: Duration,
     /// Sessions that had been opened at the last look; 0 before the first.
     sessions: u64,
@@ -86,6 +88,7 @@ impl Reaper {
         Self {
             link: Link::new(client.database().clone(), "reaper", Plans::InOrder),
             queues,
+            metrics: client.metrics().clone(),
             lease_ttl: DEFAULT_LEASE_TTL,
             contact_since: None,
             next_look: now,
@@ -163,6 +166,7 @@ impl Reaper {
             self.lose_contact();
         }
         let queues = self.queue_names().await?;
+        self.metrics.engine().looks_after(&queues);
         let look_at = self.look_at;
         let found = self.link.call(async |session| watch(session, &queues, look_at).await).await?;
         let now = Instant::now();
@@ -229,7 +233,10 @@ impl Reaper {
             .map(|(worker, _)| *worker)
             .collect();
         if !gone.is_empty() {
-            let reaped = self.link.call(async |session| bury(session, &gone, look_at).await).await?;
+            let mut reaped = Vec::new();
+            let buried = self.link.call(async |session| bury(session, &gone, look_at, &mut reaped).await).await;
+            self.count(&reaped);
+            buried?;
             self.missing.retain(|worker, _| !gone.contains(worker));
             for worker in &gone {
                 tracing::warn!(%worker, jobs = reaped.len(), "a worker is gone; its jobs were recovered");
@@ -242,6 +249,7 @@ impl Reaper {
         let look_at = self.look_at;
         while !queues.is_empty() {
             let reaped = self.link.call(async |session| reap(session, queues, &[], look_at).await).await?;
+            self.count(&reaped);
             if !reaped.is_empty() {
                 tracing::warn!(?queues, jobs = reaped.len(), "leases had expired; their jobs were recovered");
             }
@@ -250,6 +258,16 @@ impl Reaper {
             }
         }
         Ok(())
+    }
+
+    /// How long a job that was put back had been without its worker is known of expired leases by the database, of lost ones
+    /// from when this process first missed the worker.
+    fn count(&self, reaped: &[Reaped]) {
+        for one in reaped {
+            let missed = || self.missing.get(&one.owner).map(Instant::elapsed);
+            let after = (one.state == State::Queued).then(|| one.expired_for.or_else(missed)).flatten();
+            self.metrics.engine().reaped(&one.queue, &one.lease, &one.reason, after);
+        }
     }
 
     async fn maintain(&self) -> Result<()> {

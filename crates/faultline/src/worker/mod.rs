@@ -23,6 +23,7 @@ use crate::reaper::{Reaper, TICK};
 use crate::run::Run;
 use attempt::{Handler, Handlers};
 use faultline_core::{Invalid, WorkerId, job::check_name, limits};
+use faultline_metrics::{Leases, QueueMetrics};
 use faultline_store::presence::WorkerFacts;
 use registry::Registry;
 use serde::Serialize;
@@ -133,6 +134,9 @@ pub(crate) struct Shared {
     pub(crate) registry: Arc<Registry>,
     pub(crate) handlers: Handlers,
     pub(crate) counters: Counters,
+    /// One for each queue.
+    pub(crate) metrics: HashMap<Arc<str>, QueueMetrics>,
+    pub(crate) leases: Arc<Leases>,
     /// Wakes the claim loop of a queue.
     pub(crate) wake: HashMap<Arc<str>, Arc<Wake>>,
     /// Cancelled when the worker must stop claiming: a signal, or an operator's word.
@@ -333,7 +337,10 @@ impl Worker {
             kinds: self.handlers.kinds(),
             started_at: jiff::Timestamp::now(),
         };
+        let metrics = self.client.metrics().workers();
         let shared = Shared {
+            metrics: queues.iter().map(|(name, _)| (name.clone(), metrics.queue(name))).collect(),
+            leases: metrics.leases(self.lease_ttl),
             client: self.client,
             id,
             lease_ttl: self.lease_ttl,

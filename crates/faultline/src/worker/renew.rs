@@ -58,7 +58,9 @@ async fn run(shared: &Shared, facts: &WorkerFacts, stop: &CancellationToken) {
     // After an outage others hold off for one lease time: many tries fit into it.
     let mut pause = Pause::at_most(shared.lease_ttl / TRIES);
     while !stop.is_cancelled() {
-        match keep(shared, facts, stop, &mut pause).await {
+        let kept = keep(shared, facts, stop, &mut pause).await;
+        shared.client.database().note(&kept);
+        match kept {
             Ok(()) => return,
             Err(error) => {
                 let wait = pause.next();
@@ -78,20 +80,38 @@ async fn keep(shared: &Shared, facts: &WorkerFacts, stop_token: &CancellationTok
     let (sender, mut hints) = mpsc::unbounded_channel();
     let session =
         within(every, shared.client.database().listening_session("presence", Plans::ById, Some(sender))).await?;
-    within(every, register(&session, facts, session.is_direct())).await?;
+    let kept = keep_on(shared, facts, stop_token, pause, &session, &mut hints).await;
+    if kept.is_err() {
+        session.give_up();
+    }
+    kept
+}
+
+async fn keep_on(
+    shared: &Shared,
+    facts: &WorkerFacts,
+    stop_token: &CancellationToken,
+    pause: &mut Pause,
+    session: &Session,
+    hints: &mut mpsc::UnboundedReceiver<String>,
+) -> Result<()> {
+    let every = shared.lease_ttl / RENEWALS;
+    within(every, register(session, facts, session.is_direct())).await?;
     if session.is_direct() {
-        within(every, listen(&session)).await?;
+        within(every, listen(session)).await?;
     }
     let mut renew_at = Instant::now();
     loop {
         tokio::select! {
             () = stop_token.cancelled() => {
-                within(GOODBYE, stop(&session, facts.id)).await?;
+                within(GOODBYE, stop(session, facts.id)).await?;
                 return Ok(());
             }
             () = tokio::time::sleep_until(renew_at) => {
                 let began = Instant::now();
-                renew_all(shared, facts, &session, every).await?;
+                renew_all(shared, facts, session, every).await?;
+                shared.leases.renewed(began.into_std());
+                shared.client.database().note(&Ok(()));
                 pause.reset();
                 renew_at = began + every;
             }
@@ -116,6 +136,9 @@ async fn renew_all(shared: &Shared, facts: &WorkerFacts, session: &Session, limi
     for (queue, held) in shared.registry.by_queue() {
         for part in held.chunks(RENEW_LIMIT) {
             let renewed = within(limit, renew(session, &queue, part, shared.lease_ttl)).await?;
+            if let Some(metrics) = shared.metrics.get(&queue) {
+                metrics.renewals.inc_by(renewed.len() as u64);
+            }
             let kept: HashSet<(JobId, LeaseId)> = renewed.iter().map(|r| (r.id, r.lease_id)).collect();
             for renewed in renewed.iter().filter(|renewed| renewed.cancel) {
                 shared.registry.cancel(renewed.id, renewed.lease_id);
