@@ -304,7 +304,7 @@ async fn run_one(attempt: Attempt, held: (Option<OwnedSemaphorePermit>, Option<I
         Verdict::End(ending, cause) => {
             finisher.end(Ended { queue, finish: Finish { id, lease_id, ending }, kind, cause }).await;
         }
-        Verdict::SeeTransaction => finisher.see_transaction(queue, kind, &run, fraction).await,
+        Verdict::SeeTransaction => finisher.see_transaction(&shared, queue, kind, &run, fraction).await,
         Verdict::Lost => {
             if let Some(metrics) = shared.metrics.get(&queue) {
                 metrics.leases_lost.inc();

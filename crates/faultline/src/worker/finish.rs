@@ -64,8 +64,16 @@ impl Finisher {
     }
 
     /// A handler that returned Ok after `complete_in`: the job has succeeded if the transaction was committed, and its
-    /// attempt has failed if not.
-    pub(crate) async fn see_transaction(&self, queue: Arc<str>, kind: Arc<KindMetrics>, run: &Run, fraction: f64) {
+    /// attempt has failed if not. What is seen is the answer: a finish that only asks for the same could come after a failover
+    /// that has brought the lease back, and end the job without what the transaction wrote.
+    pub(crate) async fn see_transaction(
+        &self,
+        shared: &Shared,
+        queue: Arc<str>,
+        kind: Arc<KindMetrics>,
+        run: &Run,
+        fraction: f64,
+    ) {
         let (id, lease_id) = (run.id(), run.lease_id());
         let mut pause = Pause::new();
         let seen = loop {
@@ -74,15 +82,13 @@ impl Finisher {
                 Err(_) => tokio::time::sleep(pause.next()).await,
             }
         };
-        let (ending, cause) = match seen {
-            // Ended, or lost: the finish is answered accordingly and changes nothing.
-            Some(_) => (Ending::Complete(None), None),
-            None => {
-                let failure = Failure::new("complete_in was called, but its transaction was not committed");
-                (ending(run, &failure, fraction), Some(Cause::Error))
-            }
-        };
-        self.end(Ended { queue, finish: Finish { id, lease_id, ending }, kind, cause }).await;
+        if let Some(answer) = seen {
+            let finish = Finish { id, lease_id, ending: Ending::Complete(None) };
+            return settle(shared, &Ended { queue, finish, kind, cause: None }, answer);
+        }
+        let failure = Failure::new("complete_in was called, but its transaction was not committed");
+        let finish = Finish { id, lease_id, ending: ending(run, &failure, fraction) };
+        self.end(Ended { queue, finish, kind, cause: Some(Cause::Error) }).await;
     }
 }
 
