@@ -1,23 +1,18 @@
-//! The drills: what each does, under which load, and what must have happened in it.
+//! What a drill is, and the list of all.
 
 use crate::DrillError;
-use faultline_check::witness::Required;
+use crate::drills;
+use crate::needs::Need;
+use crate::schedule::{Frame, Step};
+use crate::work::Work;
+use faultline_check::witness::{Required, Run};
+use rand::rngs::StdRng;
 use std::time::Duration;
 
 /// How long a lease lasts where a drill waits for its end: short, so that a minute holds many of them.
-const SHORT_LEASE: Duration = Duration::from_millis(1500);
+pub(crate) const SHORT_LEASE: Duration = Duration::from_millis(1500);
 /// The default of the workers, where a drill shows what the defaults promise.
-const DEFAULT_LEASE: Duration = Duration::from_secs(15);
-
-/// What is done to the system.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Nemesis {
-    KillWorker,
-    DatabaseOutage,
-    Zombie,
-    DuplicateSubmission,
-    FailingJobs,
-}
+pub(crate) const DEFAULT_LEASE: Duration = Duration::from_secs(15);
 
 /// One drill of the catalogue.
 #[derive(Debug, Clone, Copy)]
@@ -28,84 +23,87 @@ pub struct Drill {
     pub summary: &'static str,
     /// How long load and faults last unless told otherwise; starting, healing and draining come on top.
     pub duration: Duration,
+    /// Whether it belongs to the set `fast`, which runs wherever the tests do.
+    pub fast: bool,
+    /// Whether it does nothing but to its own processes, so that it can run against somebody's own database.
+    pub touches_only_processes: bool,
     /// What must have happened, and how often at least; else the drill proved nothing.
     pub required: &'static [(Required, u64)],
     /// How long leases last.
     pub lease_ttl: Duration,
-    pub(crate) nemesis: Nemesis,
+    /// What this machine must have; the drill is skipped without it.
+    pub(crate) needs: &'static [Need],
+    pub(crate) scene: Scene,
+    pub(crate) load: Load,
+    /// The faults, from the seed.
+    pub(crate) plan: fn(&mut StdRng, &Frame) -> Vec<Step>,
+    /// What job number so and so asks its handler to do, from the seed and that number.
+    pub(crate) work: fn(&mut StdRng, u64) -> Work,
+    /// Sets the bounds by which the checker judges this drill, where they are not the usual ones.
+    pub(crate) settle: fn(&mut Run),
+}
+
+/// What the faults act on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Scene {
+    /// Jobs that a worker runs at once.
+    pub(crate) slots: usize,
+    /// Settings of the cluster beside the usual ones.
+    pub(crate) settings: &'static [(&'static str, &'static str)],
+}
+
+/// What is enqueued.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Load {
     /// Clients that enqueue at once, each after the other's pause.
     pub(crate) clients: u64,
     /// Between two requests of one client.
     pub(crate) pause: Duration,
+    /// Requests under one key; of more than one, every fourth asks for something else.
+    pub(crate) per_key: u64,
+    /// Starts of a job at most.
+    pub(crate) max_attempts: i32,
+    /// How long an attempt may take, as the API reads it.
+    pub(crate) timeout: &'static str,
+}
+
+impl Drill {
+    /// A drill without faults, from which the others differ.
+    pub(crate) const CALM: Self = Self {
+        name: "calm",
+        summary: "",
+        duration: Duration::from_secs(20),
+        fast: true,
+        touches_only_processes: false,
+        required: &[(Required::Success, 10)],
+        lease_ttl: SHORT_LEASE,
+        needs: &[],
+        scene: Scene { slots: 6, settings: &[] },
+        load: Load { clients: 2, pause: Duration::from_millis(100), per_key: 1, max_attempts: 8, timeout: "60s" },
+        plan: |_, _| Vec::new(),
+        work: |rng, number| Work::calm(rng, number),
+        settle: |_| {},
+    };
 }
 
 /// Every drill.
 pub const DRILLS: &[Drill] = &[
-    Drill {
-        name: "kill-worker",
-        summary: "SIGKILL of workers, at random and at five points inside handlers; replaced after a pause",
-        duration: Duration::from_secs(16),
-        required: &[(Required::Success, 10), (Required::Kill, 2), (Required::LostReap, 1), (Required::Recovery, 1)],
-        lease_ttl: DEFAULT_LEASE,
-        nemesis: Nemesis::KillWorker,
-        clients: 2,
-        pause: Duration::from_millis(100),
-    },
-    Drill {
-        name: "database-outage",
-        summary: "fast and immediate stop and SIGKILL of Postgres, for 0.3, 1, 3 and 10 lease times",
-        duration: Duration::from_secs(32),
-        required: &[(Required::Success, 10), (Required::Outage, 1), (Required::Renewal, 1)],
-        lease_ttl: SHORT_LEASE,
-        nemesis: Nemesis::DatabaseOutage,
-        clients: 4,
-        pause: Duration::from_millis(100),
-    },
-    Drill {
-        name: "zombie",
-        summary: "SIGSTOP of a worker past its leases, takeover by another, SIGCONT; also inside handlers' transactions",
-        duration: Duration::from_secs(20),
-        required: &[(Required::Success, 10), (Required::Reap, 1), (Required::RefusedZombie, 1)],
-        lease_ttl: SHORT_LEASE,
-        nemesis: Nemesis::Zombie,
-        clients: 3,
-        pause: Duration::from_millis(150),
-    },
-    Drill {
-        name: "duplicate-submission",
-        summary: "eight clients, one key at a time; other requests under the same key; the API and Postgres killed in between",
-        duration: Duration::from_secs(14),
-        required: &[
-            (Required::Success, 5),
-            (Required::DuplicateHit, 10),
-            (Required::Conflict, 5),
-            (Required::AmbiguousEnqueue, 1),
-        ],
-        lease_ttl: SHORT_LEASE,
-        nemesis: Nemesis::DuplicateSubmission,
-        clients: 8,
-        pause: Duration::from_millis(20),
-    },
-    Drill {
-        name: "failing-jobs",
-        summary: "handlers that fail k times, panic, give up, take too long, or end with huge and NUL error texts",
-        duration: Duration::from_secs(12),
-        required: &[(Required::Success, 10), (Required::Retry, 5)],
-        lease_ttl: SHORT_LEASE,
-        nemesis: Nemesis::FailingJobs,
-        clients: 2,
-        pause: Duration::from_millis(80),
-    },
+    drills::kill_worker::DRILL,
+    drills::database_outage::DRILL,
+    drills::zombie::DRILL,
+    drills::duplicate_submission::DRILL,
+    drills::failing_jobs::DRILL,
 ];
 
-/// The drills that names stand for; `fast` and `all` are every drill.
+/// The drills that names stand for; `all` is every drill, `fast` those that run wherever the tests do.
 ///
 /// # Errors
 /// [`DrillError::Unknown`] for a name that is none.
 pub fn select(names: &[String]) -> Result<Vec<&'static Drill>, DrillError> {
     let mut chosen: Vec<&'static Drill> = Vec::new();
     for name in names {
-        let found: Vec<_> = DRILLS.iter().filter(|d| d.name == name || name == "fast" || name == "all").collect();
+        let meant = |d: &&Drill| d.name == name || name == "all" || (name == "fast" && d.fast);
+        let found: Vec<_> = DRILLS.iter().filter(meant).collect();
         if found.is_empty() {
             return Err(DrillError::Unknown(name.clone()));
         }

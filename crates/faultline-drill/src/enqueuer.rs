@@ -3,7 +3,7 @@
 //! What was not answered well is repeated under the same key, so that outages cost no load and ambiguous answers get resolved.
 
 use crate::DrillError;
-use crate::catalogue::{Drill, Nemesis};
+use crate::catalogue::{Drill, Load};
 use crate::history::History;
 use crate::http::{Exchange, exchange};
 use crate::schedule::work;
@@ -20,16 +20,15 @@ use tokio_util::sync::CancellationToken;
 pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
 /// Before a request is repeated.
 const AGAIN: Duration = Duration::from_millis(150);
-/// Requests under one key in duplicate-submission.
-const PER_KEY: u64 = 16;
 /// Tries of one request at most; outages of a drill are far shorter.
 const TRIES: usize = 400;
 
 /// What all clients share.
 pub(crate) struct Enqueuer {
-    pub(crate) drill: &'static Drill,
+    pub(crate) drill: Drill,
     pub(crate) seed: u64,
     pub(crate) address: SocketAddr,
+    pub(crate) queue: String,
     pub(crate) next: AtomicU64,
 }
 
@@ -48,22 +47,21 @@ impl Enqueuer {
             self.send_until_answered(&history, &request).await;
             tokio::select! {
                 () = stop.cancelled() => {}
-                () = tokio::time::sleep(self.drill.pause) => {}
+                () = tokio::time::sleep(self.drill.load.pause) => {}
             }
         }
         Ok(())
     }
 
     fn request(&self, number: u64) -> Value {
-        let many = self.drill.nemesis == Nemesis::DuplicateSubmission;
-        let shared = number / PER_KEY;
-        let mut payload = json!(work(self.drill, self.seed, if many { shared } else { number }));
-        let key = if many { format!("shared-{shared}") } else { format!("job-{number}") };
-        if many && number % 4 == 3 {
-            payload["other"] = json!(number % PER_KEY);
+        let Load { per_key, max_attempts, timeout, .. } = self.drill.load;
+        let job = number / per_key;
+        let mut payload = json!(work(&self.drill, self.seed, job));
+        if per_key > 1 && number % 4 == 3 {
+            payload["other"] = json!(number % per_key);
         }
-        json!({"kind": "drill.work", "payload": payload, "key": key, "max_attempts": 8, "timeout": timeout(self.drill),
-               "backoff": {"base": "50ms", "cap": "400ms"}})
+        json!({"kind": "drill.work", "queue": self.queue, "payload": payload, "key": format!("job-{job}"), "max_attempts": max_attempts,
+               "timeout": timeout, "backoff": {"base": "50ms", "cap": "400ms"}})
     }
 
     /// Repeats a request under its key until it is answered; then every answer that told nothing is resolved.
@@ -98,7 +96,7 @@ impl Enqueuer {
         let record = |phase| {
             let mut record = history.record(op, Action::Enqueue, phase);
             record.key = Some(key.clone());
-            record.queue = Some("default".into());
+            record.queue = Some(self.queue.as_str().into());
             record.fingerprint = Some(request["payload"].to_string().into());
             record.effect_tx = request["payload"]["tx"] == true;
             record
@@ -121,9 +119,4 @@ impl Enqueuer {
         history.write(&end);
         end
     }
-}
-
-/// Short where handlers take too long on purpose.
-fn timeout(drill: &Drill) -> &'static str {
-    if drill.nemesis == Nemesis::FailingJobs { "500ms" } else { "60s" }
 }

@@ -5,9 +5,12 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | `catalogue` | the drills, their load and what must happen in them |
+//! | `catalogue`, `drills` | the drills: their load, faults, and what must happen in them |
 //! | `schedule`, `work` | faults and jobs, computed from the seed |
+//! | `needs` | what a machine must have for some drills |
+//! | `ground` | the private cluster, or somebody's own database |
 //! | `run` | one drill from its cluster to its verdict |
+//! | `nemesis`, `faults` | carries out the schedule; what each fault does |
 //! | `stage`, `process` | what faults act on: the cluster and the processes |
 //! | `enqueuer`, `http` | the load |
 //! | `worker` | the worker process of a drill |
@@ -16,11 +19,16 @@
 
 mod catalogue;
 mod database;
+mod drills;
 mod enqueuer;
 mod error;
+mod faults;
+mod ground;
 mod history;
 mod http;
 mod logs;
+mod needs;
+mod nemesis;
 mod process;
 mod report;
 mod run;
@@ -33,7 +41,8 @@ mod worker;
 
 pub use catalogue::{DRILLS, Drill, select};
 pub use error::DrillError;
+pub use faults::{Database, Fault, KillPoint, Outage, Process};
 pub use report::{Needed, Report, Spread};
 pub use run::{Options, run};
-pub use schedule::{Fault, KillPoint, Outage, Step, plan};
+pub use schedule::{Step, plan};
 pub use worker::work;

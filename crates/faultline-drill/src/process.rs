@@ -39,7 +39,7 @@ impl Launcher {
     /// Starts a worker; it is ready when it has registered.
     pub(crate) fn worker(&self, name: &str) -> Result<Process, DrillError> {
         let mut command = self.command(name)?;
-        command.args(["drill-worker", "--lease-ttl", &self.ttl(), "--process", name, "--dir"]).arg(&self.dir);
+        command.args(["drill-worker", "--process", name, "--dir"]).arg(&self.dir);
         command.stdout(Stdio::null());
         self.spawn(name, command)
     }

@@ -3,43 +3,70 @@
 use crate::DrillError;
 use crate::database;
 use crate::history::{Lines, wall_ns};
-use crate::process::{Launcher, Process, order};
+use crate::process::{Launcher, Process};
 use crate::sampler::Api;
-use crate::schedule::{Fault, KillPoint, Outage};
 use faultline_check::witness::{FaultKind, FaultRecord, Phase};
-use faultline_cluster::{Cluster, ClusterError, Mode};
+use faultline_cluster::{Cluster, ClusterError};
 use rustix::process::Signal;
 use std::net::SocketAddr;
+use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 /// How long a fault waits for its victim to hold a job.
 const AIM_LIMIT: Duration = Duration::from_secs(3);
-/// How long a worker may take to reach the point at which it is to die.
-const DIE_LIMIT: Duration = Duration::from_secs(4);
-/// How long requests gather in the API before it is killed.
-const GATHER: Duration = Duration::from_millis(200);
+/// How long a worker may take to register.
+const START_LIMIT: Duration = Duration::from_secs(12);
 /// Between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// Until the successor of a worker that has killed itself starts.
+const REPLACE_AFTER: Duration = Duration::from_millis(300);
+/// Faults that nobody planned are numbered from here on.
+const UNPLANNED: u64 = 1_000_000;
 
 /// The cluster and the processes of a run.
 pub(crate) struct Stage {
-    pub(crate) cluster: Arc<Mutex<Cluster>>,
+    /// None: the database is somebody's own.
+    pub(crate) cluster: Option<Arc<Mutex<Cluster>>>,
     pub(crate) launcher: Launcher,
     pub(crate) nemesis: Lines,
     pub(crate) api_seen: Api,
     pub(crate) address: SocketAddr,
-    workers: Vec<Process>,
-    api: Process,
+    pub(crate) workers: Vec<Worker>,
+    pub(crate) api: Process,
     started: u32,
-    faults: u64,
+    unplanned: u64,
+}
+
+/// A worker process.
+pub(crate) struct Worker {
+    process: Process,
+    /// Its incarnation, once that is known.
+    pub(crate) owner: Option<Uuid>,
+    /// Whether it was told to die: its end is then no surprise.
+    pub(crate) ordered: bool,
+    /// When it was seen to have ended.
+    ended_at: Option<Instant>,
+}
+
+impl Deref for Worker {
+    type Target = Process;
+    fn deref(&self) -> &Process {
+        &self.process
+    }
+}
+
+impl DerefMut for Worker {
+    fn deref_mut(&mut self) -> &mut Process {
+        &mut self.process
+    }
 }
 
 impl Stage {
     /// Starts the API and the workers, and waits until all are registered.
     pub(crate) async fn set(
-        cluster: Arc<Mutex<Cluster>>,
+        cluster: Option<Arc<Mutex<Cluster>>>,
         launcher: Launcher,
         workers: usize,
     ) -> Result<Self, DrillError> {
@@ -47,9 +74,8 @@ impl Stage {
         let (api, address) = launcher.api("api-1", 0).await?;
         let api_seen = Api::default();
         api_seen.set(Some((api.name.clone(), address)));
-        let (started, faults) = (1, 0);
-        let mut stage =
-            Self { cluster, launcher, nemesis, api_seen, address, workers: Vec::new(), api, started, faults };
+        let (started, unplanned, some) = (1, UNPLANNED, Vec::new());
+        let mut stage = Self { cluster, launcher, nemesis, api_seen, address, workers: some, api, started, unplanned };
         for _ in 0..workers {
             let worker = stage.new_worker()?;
             stage.workers.push(worker);
@@ -62,71 +88,20 @@ impl Stage {
         Ok(stage)
     }
 
-    fn new_worker(&mut self) -> Result<Process, DrillError> {
+    fn new_worker(&mut self) -> Result<Worker, DrillError> {
         self.started += 1;
-        self.launcher.worker(&format!("worker-{}", self.started))
+        let process = self.launcher.worker(&format!("worker-{}", self.started))?;
+        Ok(Worker { process, owner: None, ordered: false, ended_at: None })
     }
 
-    /// Carries out one fault to its end.
-    pub(crate) async fn carry_out(&mut self, fault: Fault) -> Result<(), DrillError> {
-        match fault {
-            Fault::Kill { worker, pause_ms } => self.kill(worker, pause_ms).await,
-            Fault::KillAt { worker, point, pause_ms } => self.kill_at(worker, point, pause_ms).await,
-            Fault::Outage { how, for_ms } => self.outage(how, for_ms).await,
-            Fault::Stop { worker, for_ms } => self.stop(worker, for_ms).await,
-            Fault::KillApi { pause_ms } => self.kill_api(pause_ms).await,
-        }
-    }
-
-    async fn kill(&mut self, worker: usize, pause_ms: u64) -> Result<(), DrillError> {
-        let owner = self.aim(worker, true).await?;
-        let name = self.workers[worker].name.clone();
-        self.log(Phase::Invoke, FaultKind::Kill, Some(name), owner)?;
-        self.workers[worker].signal(Signal::KILL);
-        self.workers[worker].wait(DIE_LIMIT).await;
-        self.replace(worker, pause_ms).await
-    }
-
-    async fn kill_at(&mut self, worker: usize, point: KillPoint, pause_ms: u64) -> Result<(), DrillError> {
-        let owner = self.aim(worker, false).await?;
-        let name = self.workers[worker].name.clone();
-        let order = order(&self.launcher.dir, &name);
-        std::fs::write(&order, point.name()).map_err(DrillError::io("write an order"))?;
-        let died = self.workers[worker].wait(DIE_LIMIT).await;
-        std::fs::remove_file(&order).map_err(DrillError::io("remove an order"))?;
-        // It may have died right before the order was taken back.
-        if !died && !self.workers[worker].ended() {
-            return Ok(());
-        }
-        self.log(Phase::Invoke, FaultKind::Kill, Some(name), owner)?;
-        self.replace(worker, pause_ms).await
-    }
-
-    async fn replace(&mut self, worker: usize, pause_ms: u64) -> Result<(), DrillError> {
-        tokio::time::sleep(Duration::from_millis(pause_ms)).await;
+    /// Starts a successor of a worker that has ended.
+    pub(crate) fn replace(&mut self, worker: usize) -> Result<(), DrillError> {
         self.workers[worker] = self.new_worker()?;
         Ok(())
     }
 
-    async fn stop(&mut self, worker: usize, for_ms: u64) -> Result<(), DrillError> {
-        let owner = self.aim(worker, true).await?;
-        let name = self.workers[worker].name.clone();
-        self.log(Phase::Invoke, FaultKind::Stop, Some(name.clone()), owner)?;
-        self.workers[worker].signal(Signal::STOP);
-        tokio::time::sleep(Duration::from_millis(for_ms)).await;
-        self.workers[worker].signal(Signal::CONT);
-        self.log(Phase::Ok, FaultKind::Stop, Some(name), owner)
-    }
-
-    async fn kill_api(&mut self, pause_ms: u64) -> Result<(), DrillError> {
-        self.api_seen.set(None);
-        // Stopped first, so that it dies with requests that it has not answered.
-        self.api.signal(Signal::STOP);
-        tokio::time::sleep(GATHER).await;
-        self.log(Phase::Invoke, FaultKind::Kill, Some(self.api.name.clone()), None)?;
-        self.api.signal(Signal::KILL);
-        self.api.wait(DIE_LIMIT).await;
-        tokio::time::sleep(Duration::from_millis(pause_ms)).await;
+    /// Starts a successor of the API on the same port.
+    pub(crate) async fn replace_api(&mut self) -> Result<(), DrillError> {
         self.started += 1;
         let name = format!("api-{}", self.started);
         let (api, address) = self.launcher.api(&name, self.address.port()).await?;
@@ -135,73 +110,110 @@ impl Stage {
         Ok(())
     }
 
-    async fn outage(&mut self, how: Outage, for_ms: u64) -> Result<(), DrillError> {
-        self.log(Phase::Invoke, FaultKind::DatabaseDown, None, None)?;
-        self.with_cluster(move |cluster| match how {
-            Outage::Fast => cluster.stop(Mode::Fast),
-            Outage::Immediate => cluster.stop(Mode::Immediate),
-            Outage::Kill => cluster.kill(),
-        })
-        .await?;
-        tokio::time::sleep(Duration::from_millis(for_ms)).await;
-        self.with_cluster(Cluster::start_again).await?;
-        self.log(Phase::Ok, FaultKind::DatabaseDown, None, None)
-    }
-
-    async fn with_cluster(
+    /// Calls the cluster, which blocks.
+    pub(crate) async fn with_cluster(
         &self,
         call: impl FnOnce(&mut Cluster) -> Result<(), ClusterError> + Send + 'static,
     ) -> Result<(), DrillError> {
-        let cluster = self.cluster.clone();
+        let own = || DrillError::Against("the database is not the drill's to break".into());
+        let cluster = self.cluster.clone().ok_or_else(own)?;
         let called =
             tokio::task::spawn_blocking(move || call(&mut cluster.lock().unwrap_or_else(PoisonError::into_inner)));
         let panicked = |_| DrillError::Process("a call to the cluster has panicked".into());
         Ok(called.await.map_err(panicked)??)
     }
 
-    /// Waits until a worker has registered and, if asked for, holds a job; answers its incarnation as far as it is known.
-    async fn aim(&self, worker: usize, holding: bool) -> Result<Option<Uuid>, DrillError> {
-        let Some(pid) = self.workers[worker].pid() else { return Ok(None) };
-        let client = database::connect(&self.launcher.url).await?;
-        let mut owner = None;
+    /// Waits until a worker has registered and, if asked for, holds a job; answers its incarnation as far as it is known, also
+    /// while the database is away.
+    pub(crate) async fn aim(&mut self, worker: usize, holding: bool) -> Result<Option<Uuid>, DrillError> {
+        let known = self.workers[worker].owner;
+        let Some(pid) = self.workers[worker].pid() else { return Ok(known) };
+        let mut owner = known;
         let look = async {
+            let client = database::connect(&self.launcher.url).await?;
             loop {
                 if let Some((id, holds)) = database::incarnation(&client, pid).await? {
                     owner = Some(id);
                     if holds || !holding {
-                        return Ok(());
+                        return Ok::<(), DrillError>(());
                     }
                 }
                 tokio::time::sleep(LOOK_EVERY).await;
             }
         };
-        let limit = if holding { AIM_LIMIT } else { 4 * AIM_LIMIT };
-        tokio::time::timeout(limit, look).await.unwrap_or(Ok::<(), DrillError>(()))?;
+        // Nobody in view, or nobody to ask: the fault comes all the same.
+        let _ = tokio::time::timeout(if holding { AIM_LIMIT } else { START_LIMIT }, look).await;
+        self.workers[worker].owner = owner;
         Ok(owner)
     }
 
-    fn log(
+    /// Notes a fault of the schedule, on one worker or on everybody.
+    pub(crate) fn log(
         &mut self,
+        number: u64,
+        phase: Phase,
+        kind: FaultKind,
+        worker: Option<usize>,
+    ) -> Result<(), DrillError> {
+        let hit = worker.map(|worker| &self.workers[worker]);
+        let (process, owner) = (hit.map(|w| w.name.clone()), hit.and_then(|w| w.owner));
+        self.write(number, phase, kind, process, owner)
+    }
+
+    /// Notes a fault of a process by its name.
+    pub(crate) fn log_process(
+        &mut self,
+        number: u64,
+        phase: Phase,
+        kind: FaultKind,
+        process: String,
+        owner: Option<Uuid>,
+    ) -> Result<(), DrillError> {
+        self.write(number, phase, kind, Some(process), owner)
+    }
+
+    fn write(
+        &mut self,
+        fault: u64,
         phase: Phase,
         kind: FaultKind,
         process: Option<String>,
         owner: Option<Uuid>,
     ) -> Result<(), DrillError> {
-        // What lasts ends before the next one begins, so that its number is still the last.
-        self.faults += u64::from(phase == Phase::Invoke);
-        let record = FaultRecord { fault: self.faults, phase, kind, wall_ns: wall_ns(), process, owner };
+        let record = FaultRecord { fault, phase, kind, wall_ns: wall_ns(), process, owner };
         self.nemesis.write(&record).map_err(DrillError::io("write the nemesis's log"))
+    }
+
+    /// Notes and replaces workers that have killed themselves as they were told.
+    pub(crate) fn watch(&mut self) -> Result<(), DrillError> {
+        for worker in 0..self.workers.len() {
+            if !self.workers[worker].ordered || !self.workers[worker].ended() {
+                continue;
+            }
+            match self.workers[worker].ended_at {
+                None => {
+                    self.workers[worker].ended_at = Some(Instant::now());
+                    self.unplanned += 1;
+                    self.log(self.unplanned, Phase::Invoke, FaultKind::Kill, Some(worker))?;
+                }
+                Some(at) if at.elapsed() >= REPLACE_AFTER => self.replace(worker)?,
+                Some(_) => {}
+            }
+        }
+        Ok(())
     }
 
     /// Notes every process that ended by itself: none may.
     pub(crate) fn look_for_exits(&mut self) -> Result<(), DrillError> {
+        let surprise = |worker: &mut Worker| !worker.ordered && worker.ended();
         let mut ended: Vec<String> =
-            self.workers.iter_mut().filter_map(|w| w.ended().then(|| w.name.clone())).collect();
+            self.workers.iter_mut().filter_map(|w| surprise(w).then(|| w.name.clone())).collect();
         if self.api.ended() {
             ended.push(self.api.name.clone());
         }
         for name in ended {
-            self.log(Phase::Invoke, FaultKind::Exited, Some(name), None)?;
+            self.unplanned += 1;
+            self.log_process(self.unplanned, Phase::Invoke, FaultKind::Exited, name, None)?;
         }
         Ok(())
     }
@@ -212,7 +224,7 @@ impl Stage {
             worker.signal(Signal::TERM);
         }
         for worker in self.workers {
-            worker.end().await;
+            worker.process.end().await;
         }
         self.api_seen.set(None);
         self.api.end().await;

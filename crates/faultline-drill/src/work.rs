@@ -1,5 +1,7 @@
 //! What a job of a drill asks its handler to do.
 
+use rand::RngExt;
+use rand::rngs::StdRng;
 use serde::{Deserialize, Serialize};
 
 /// How a handler ends badly.
@@ -40,6 +42,13 @@ pub(crate) struct Work {
     /// How many attempts end so.
     #[serde(default)]
     pub(crate) times: i32,
+}
+
+impl Work {
+    /// Some time of work that ends well; every other one in a transaction.
+    pub(crate) fn calm(rng: &mut StdRng, number: u64) -> Self {
+        Self { ms: rng.random_range(20..300), tx: number.is_multiple_of(2), ..Self::default() }
+    }
 }
 
 impl faultline::Job for Work {

@@ -4,13 +4,14 @@
 //! without a unique constraint, in the transaction of the job's success. A file `kill-PROCESS` in the run's
 //! directory tells it to kill itself at the named point.
 
+use crate::faults::KillPoint;
 use crate::history::{History, Lines};
-use crate::schedule::KillPoint;
 use crate::work::{How, Work};
 use faultline::tokio_postgres::{self, NoTls};
 use faultline::{Client, Error, Failure, Run, Worker};
 use faultline_check::witness::{Action, Answer, Effect, Phase};
 use rustix::process::{Signal, getpid, kill_process};
+use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,8 +20,19 @@ use std::time::Duration;
 const GRACE: Duration = Duration::from_secs(5);
 /// Between two tries to find out about a commit.
 const ASK_EVERY: Duration = Duration::from_millis(200);
-/// Jobs at once.
-const SLOTS: usize = 6;
+/// Where the supervisor leaves the [`Settings`] of the workers, in the run's directory.
+pub(crate) const SETTINGS: &str = "worker.json";
+
+/// What the workers of a run are told.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Settings {
+    /// How long their leases last.
+    pub(crate) lease_ttl: Duration,
+    /// Where the jobs are.
+    pub(crate) queue: String,
+    /// Jobs at once.
+    pub(crate) slots: usize,
+}
 
 struct Shared {
     url: String,
@@ -37,9 +49,12 @@ pub async fn work(
     url: &str,
     dir: &Path,
     process: &str,
-    lease_ttl: Duration,
     stop: impl Future<Output = ()>,
 ) -> Result<(), crate::DrillError> {
+    let settings =
+        std::fs::read(dir.join(SETTINGS)).map_err(crate::DrillError::io("read the settings of the workers"))?;
+    let settings: Settings =
+        serde_json::from_slice(&settings).map_err(|error| crate::DrillError::Witness(error.to_string()))?;
     let shared = Arc::new(Shared {
         url: url.to_owned(),
         history: History::open(dir, process)?,
@@ -49,8 +64,8 @@ pub async fn work(
     let failed = |error: Error| crate::DrillError::Process(format!("the worker cannot run: {error}"));
     let client = Client::lazy(url).map_err(failed)?;
     Worker::new(&client)
-        .queue("default", SLOTS)
-        .lease_ttl(lease_ttl)
+        .queue(settings.queue, settings.slots)
+        .lease_ttl(settings.lease_ttl)
         .grace(GRACE)
         .on(move |work: Work, run: Run| {
             let shared = shared.clone();
@@ -92,10 +107,9 @@ impl Shared {
     }
 
     async fn succeed_in_transaction(self: &Arc<Self>, work: &Work, run: &Run) -> Result<(), Failure> {
-        let (mut client, connection) = tokio_postgres::connect(&self.url, NoTls).await?;
-        tokio::spawn(connection);
+        let mut client = self.connect().await?;
         let tx = client.transaction().await?;
-        let effect = "insert into drill.effects (job, lease) values ($1, $2)";
+        let effect = "insert into faultline_drill.effects (job, lease) values ($1, $2)";
         tx.execute(effect, &[&run.id().0, &run.lease_id().0]).await?;
         self.die_at(KillPoint::AfterEffect);
         tokio::time::sleep(Duration::from_millis(work.hold_ms)).await;
@@ -121,6 +135,13 @@ impl Shared {
             Ended::Refused(error) => Failure::new(error),
             Ended::Unknown(error) => Failure::new(error),
         })
+    }
+
+    async fn connect(&self) -> Result<tokio_postgres::Client, tokio_postgres::Error> {
+        let mut config: tokio_postgres::Config = self.url.parse()?;
+        let (client, connection) = config.application_name("faultline drill handler").connect(NoTls).await?;
+        tokio::spawn(connection);
+        Ok(client)
     }
 
     async fn finish(&self, run: &Run, mut tx: tokio_postgres::Transaction<'_>) -> Result<(), Ended> {
