@@ -41,7 +41,7 @@ mod worker;
 
 pub use catalogue::{DRILLS, Drill, select};
 pub use error::DrillError;
-pub use faults::{Database, Fault, KillPoint, Outage, Process};
+pub use faults::{Database, Fault, KillPoint, Outage, Process, Replication};
 pub use report::{Needed, Report, Spread};
 pub use run::{Options, run};
 pub use schedule::{Step, plan};

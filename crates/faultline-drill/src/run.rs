@@ -104,7 +104,7 @@ async fn carry_out(
     let launcher = Launcher { program, url: url.clone(), dir: dir.to_owned(), lease_ttl };
     let told = Settings { lease_ttl, queue: queue.clone(), slots: drill.scene.slots };
     write_json(&dir.join(worker::SETTINGS), &told)?;
-    let mut stage = Stage::set(ground.cluster.clone(), launcher, options.workers).await?;
+    let mut stage = Stage::set(ground, launcher, options.workers).await?;
     tell(&format!("the API and {} workers run on {}", options.workers, ground.shown()));
 
     let mut tasks = JoinSet::new();
