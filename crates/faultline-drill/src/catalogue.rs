@@ -107,6 +107,7 @@ pub const DRILLS: &[Drill] = &[
     drills::duplicate_submission::DRILL,
     drills::failing_jobs::DRILL,
     drills::failover::DRILL,
+    drills::failover_async::DRILL,
 ];
 
 /// The drills that names stand for; `all` is every drill, `fast` those that run wherever the tests do.

@@ -16,6 +16,8 @@ const MAX_CONNECTIONS: &str = "200";
 /// Where a drill runs.
 pub(crate) struct Ground {
     pub(crate) url: String,
+    /// That of the first server alone.
+    pub(crate) primary_url: String,
     /// Where its jobs are, and nobody else's.
     pub(crate) queue: String,
     /// None: the database is somebody's own, and must be left as it was found.
@@ -35,7 +37,7 @@ impl Ground {
         let failed = |error: faultline::Error| DrillError::Process(format!("the migrations failed: {error}"));
         faultline::Client::lazy(&url).map_err(failed)?.migrate().await.map_err(failed)?;
         let (queue, cluster) = (QUEUE.to_owned(), Some(Arc::new(Mutex::new(cluster))));
-        let mut ground = Self { url, queue, cluster, standby: None, audit_was_on: false };
+        let mut ground = Self { primary_url: url.clone(), url, queue, cluster, standby: None, audit_was_on: false };
         ground.prepare().await?;
         if drill.scene.standby != Standby::None {
             ground.add_standby(drill.scene.standby == Standby::Synchronous).await?;
@@ -85,7 +87,14 @@ impl Ground {
             return Err(DrillError::Against(format!("another drill uses this database; {hint}")));
         }
         let queue = format!("drill-{}", &uuid::Uuid::new_v4().simple().to_string()[..8]);
-        let ground = Self { url: url.to_owned(), queue, cluster: None, standby: None, audit_was_on: row.get(0) };
+        let ground = Self {
+            url: url.to_owned(),
+            primary_url: url.to_owned(),
+            queue,
+            cluster: None,
+            standby: None,
+            audit_was_on: row.get(0),
+        };
         ground.prepare().await?;
         Ok(ground)
     }

@@ -14,7 +14,7 @@
 //! | `stage`, `process` | what faults act on: the cluster and the processes |
 //! | `enqueuer`, `http` | the load |
 //! | `worker` | the worker process of a drill |
-//! | `sampler`, `history`, `database`, `logs` | the witnesses |
+//! | `sampler`, `history`, `database`, `logs`, `old` | the witnesses |
 //! | `report`, `timeline` | the table, `report.json`, `report.html` |
 
 mod catalogue;
@@ -29,6 +29,7 @@ mod http;
 mod logs;
 mod needs;
 mod nemesis;
+mod old;
 mod process;
 mod report;
 mod run;

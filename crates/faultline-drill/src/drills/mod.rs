@@ -4,5 +4,6 @@ pub(crate) mod database_outage;
 pub(crate) mod duplicate_submission;
 pub(crate) mod failing_jobs;
 pub(crate) mod failover;
+pub(crate) mod failover_async;
 pub(crate) mod kill_worker;
 pub(crate) mod zombie;
