@@ -5,7 +5,7 @@
 //! statement has to be repeated, or the lease is lost. [`finish`] sorts these out.
 
 use crate::error::{Error, Result};
-use crate::statement::query;
+use crate::statement::{confirm, query};
 use deadpool_postgres::ClientWrapper;
 use faultline_core::{JobId, LeaseId, State};
 use serde_json::value::RawValue;
@@ -101,6 +101,9 @@ pub async fn finish(client: &ClientWrapper, queue: &str, finishes: &[Finish]) ->
         }
         let unmoved: Vec<(JobId, LeaseId)> = open.iter().map(|finish| (finish.id, finish.lease_id)).collect();
         let known = outcomes(client, &unmoved).await?;
+        if known.values().any(|state| *state != State::Running) {
+            confirm(client).await?;
+        }
         open.retain(|finish| match known.get(&(finish.id, finish.lease_id)) {
             Some(State::Running) => true,
             Some(state) => {
