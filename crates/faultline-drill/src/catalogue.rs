@@ -50,6 +50,19 @@ pub(crate) struct Scene {
     pub(crate) slots: usize,
     /// Settings of the cluster beside the usual ones.
     pub(crate) settings: &'static [(&'static str, &'static str)],
+    /// Whether there is a standby to fail over to.
+    pub(crate) standby: Standby,
+}
+
+/// The second server of a scene. Every process knows both and works on the one that takes writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standby {
+    /// There is one server.
+    None,
+    /// Commits wait for the standby.
+    Synchronous,
+    /// They do not, so that a failover may lose some: the old primary is a witness of its own.
+    Asynchronous,
 }
 
 /// What is enqueued.
@@ -78,7 +91,7 @@ impl Drill {
         required: &[(Required::Success, 10)],
         lease_ttl: SHORT_LEASE,
         needs: &[],
-        scene: Scene { slots: 6, settings: &[] },
+        scene: Scene { slots: 6, settings: &[], standby: Standby::None },
         load: Load { clients: 2, pause: Duration::from_millis(100), per_key: 1, max_attempts: 8, timeout: "60s" },
         plan: |_, _| Vec::new(),
         work: |rng, number| Work::calm(rng, number),
@@ -93,6 +106,8 @@ pub const DRILLS: &[Drill] = &[
     drills::zombie::DRILL,
     drills::duplicate_submission::DRILL,
     drills::failing_jobs::DRILL,
+    drills::failover::DRILL,
+    drills::failover_async::DRILL,
     drills::random::DRILL,
 ];
 

@@ -48,8 +48,8 @@ pub(crate) async fn unfinished(client: &Client, queue: &str) -> Result<i64, Dril
     Ok(client.query_one("select count(*) from faultline.jobs where queue = $1", &[&queue]).await?.get(0))
 }
 
-/// One snapshot of what waits and runs, and of sessions that sit in a transaction.
-pub(crate) async fn sample(client: &mut Client, number: u32, queue: &str) -> Result<Vec<Sample>, DrillError> {
+/// One snapshot of what waits and runs, and of sessions that sit in a transaction; and the port of the server.
+pub(crate) async fn sample(client: &mut Client, number: u32, queue: &str) -> Result<(Vec<Sample>, i32), DrillError> {
     let isolation = tokio_postgres::IsolationLevel::RepeatableRead;
     let tx = client.build_transaction().isolation_level(isolation).read_only(true).start().await?;
     let jobs =
@@ -59,6 +59,7 @@ pub(crate) async fn sample(client: &mut Client, number: u32, queue: &str) -> Res
                            (extract(epoch from clock_timestamp()) * 1000000)::bigint
                       from pg_stat_activity where state like 'idle in transaction%' and datname = current_database() and application_name like 'faultline%'";
     let sessions = tx.query(sessions, &[]).await?;
+    let port = tx.query_one("select coalesce(inet_server_port(), 0)", &[]).await?.get(0);
     tx.commit().await?;
     let mut all = Vec::with_capacity(jobs.len() + sessions.len());
     for row in &jobs {
@@ -68,7 +69,7 @@ pub(crate) async fn sample(client: &mut Client, number: u32, queue: &str) -> Res
         let (pid, application, idle, at_us) = (row.get(0), row.get(1), row.get::<_, i64>(2), row.get(3));
         Sample::Session(SessionSample { sample: number, at_us, pid, application, idle_in_transaction_us: idle.max(0) })
     }));
-    Ok(all)
+    Ok((all, port))
 }
 
 /// Writes what the database knows at the end of a run; answers its clock.

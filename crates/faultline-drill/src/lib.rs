@@ -14,7 +14,7 @@
 //! | `stage`, `process` | what faults act on: the cluster and the processes |
 //! | `enqueuer`, `http` | the load |
 //! | `worker` | the worker process of a drill |
-//! | `sampler`, `history`, `database`, `logs` | the witnesses |
+//! | `sampler`, `history`, `database`, `logs`, `old` | the witnesses |
 //! | `report`, `timeline` | the table, `report.json`, `report.html` |
 
 mod catalogue;
@@ -29,6 +29,7 @@ mod http;
 mod logs;
 mod needs;
 mod nemesis;
+mod old;
 mod process;
 mod report;
 mod run;
@@ -41,7 +42,7 @@ mod worker;
 
 pub use catalogue::{DRILLS, Drill, select};
 pub use error::DrillError;
-pub use faults::{Database, Fault, KillPoint, Outage, Process};
+pub use faults::{Database, Fault, KillPoint, Outage, Process, Replication};
 pub use report::{Needed, Report, Spread};
 pub use run::{Options, run};
 pub use schedule::{Step, plan};

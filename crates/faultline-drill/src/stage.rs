@@ -2,6 +2,7 @@
 
 use crate::DrillError;
 use crate::database;
+use crate::ground::Ground;
 use crate::history::{Lines, wall_ns};
 use crate::process::{Launcher, Process};
 use crate::sampler::Api;
@@ -28,7 +29,8 @@ const UNPLANNED: u64 = 1_000_000;
 /// The cluster and the processes of a run.
 pub(crate) struct Stage {
     /// None: the database is somebody's own.
-    pub(crate) cluster: Option<Arc<Mutex<Cluster>>>,
+    cluster: Option<Arc<Mutex<Cluster>>>,
+    standby: Option<Arc<Mutex<Cluster>>>,
     pub(crate) launcher: Launcher,
     pub(crate) nemesis: Lines,
     pub(crate) api_seen: Api,
@@ -65,17 +67,15 @@ impl DerefMut for Worker {
 
 impl Stage {
     /// Starts the API and the workers, and waits until all are registered.
-    pub(crate) async fn set(
-        cluster: Option<Arc<Mutex<Cluster>>>,
-        launcher: Launcher,
-        workers: usize,
-    ) -> Result<Self, DrillError> {
+    pub(crate) async fn set(ground: &Ground, launcher: Launcher, workers: usize) -> Result<Self, DrillError> {
+        let (cluster, standby) = (ground.cluster.clone(), ground.standby.clone());
         let nemesis = Lines::open(&launcher.dir.join("nemesis.jsonl"), false)?;
         let (api, address) = launcher.api("api-1", 0).await?;
         let api_seen = Api::default();
         api_seen.set(Some((api.name.clone(), address)));
         let (started, unplanned, some) = (1, UNPLANNED, Vec::new());
-        let mut stage = Self { cluster, launcher, nemesis, api_seen, address, workers: some, api, started, unplanned };
+        let mut stage =
+            Self { cluster, standby, launcher, nemesis, api_seen, address, workers: some, api, started, unplanned };
         for _ in 0..workers {
             let worker = stage.new_worker()?;
             stage.workers.push(worker);
@@ -116,7 +116,22 @@ impl Stage {
         call: impl FnOnce(&mut Cluster) -> Result<(), ClusterError> + Send + 'static,
     ) -> Result<(), DrillError> {
         let own = || DrillError::Against("the database is not the drill's to break".into());
-        let cluster = self.cluster.clone().ok_or_else(own)?;
+        Self::call(self.cluster.clone().ok_or_else(own)?, call).await
+    }
+
+    /// Calls the standby.
+    pub(crate) async fn with_standby(
+        &self,
+        call: impl FnOnce(&mut Cluster) -> Result<(), ClusterError> + Send + 'static,
+    ) -> Result<(), DrillError> {
+        let none = || DrillError::Process("the scene of this drill has no standby".into());
+        Self::call(self.standby.clone().ok_or_else(none)?, call).await
+    }
+
+    async fn call(
+        cluster: Arc<Mutex<Cluster>>,
+        call: impl FnOnce(&mut Cluster) -> Result<(), ClusterError> + Send + 'static,
+    ) -> Result<(), DrillError> {
         let called =
             tokio::task::spawn_blocking(move || call(&mut cluster.lock().unwrap_or_else(PoisonError::into_inner)));
         let panicked = |_| DrillError::Process("a call to the cluster has panicked".into());

@@ -135,6 +135,7 @@ pub(crate) fn seen(ground: &Ground<'_>) -> BTreeMap<Required, u64> {
         add(Required::FailedEnqueue, count(Action::Enqueue, &|o| o.record.phase == Phase::Fail));
         add(Required::Shutdown, count(Action::Shutdown, &|o| o.record.phase == Phase::Ok));
     }
+    add(Required::LostAck, super::lost_acks(ground).len());
     if let Ok(faults) = ground.faults() {
         add(Required::Kill, faults.iter().filter(|fault| fault.kind == FaultKind::Kill).count());
         add(Required::Outage, faults.iter().filter(|fault| fault.is_outage()).count());

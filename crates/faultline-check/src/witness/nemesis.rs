@@ -27,6 +27,8 @@ pub enum FaultKind {
     FlakyNetwork,
     /// Clocks of processes were moved.
     ClockSkew,
+    /// A standby received nothing any more, while everything else went on.
+    ReplicationCut,
     /// A session held a snapshot open.
     HeldSnapshot,
 }
@@ -78,7 +80,7 @@ impl Fault {
 
     /// Whether it can cost this worker its session or its leases.
     pub fn hits(&self, owner: Uuid) -> bool {
-        let can = !matches!(self.kind, FaultKind::ClockSkew | FaultKind::HeldSnapshot);
+        let can = !matches!(self.kind, FaultKind::ClockSkew | FaultKind::HeldSnapshot | FaultKind::ReplicationCut);
         can && self.owner.is_none_or(|hit| hit == owner)
     }
 

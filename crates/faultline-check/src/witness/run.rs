@@ -44,6 +44,8 @@ pub enum Required {
     Recovery,
     /// Worker processes that were asked to stop and did.
     Shutdown,
+    /// Acknowledged jobs that a failover has left behind.
+    LostAck,
 }
 
 /// `run.json`: the settings of a run and the bounds it is judged by. What is left out has the value of [`Run::default`].

@@ -3,6 +3,8 @@
 pub(crate) mod database_outage;
 pub(crate) mod duplicate_submission;
 pub(crate) mod failing_jobs;
+pub(crate) mod failover;
+pub(crate) mod failover_async;
 pub(crate) mod kill_worker;
 pub(crate) mod random;
 pub(crate) mod zombie;

@@ -3,7 +3,7 @@
 use crate::DrillError;
 use crate::stage::Stage;
 use faultline_check::witness::{FaultKind, Phase};
-use faultline_cluster::{Cluster, Mode};
+use faultline_cluster::{Cluster, ClusterError, Mode};
 use serde::Serialize;
 use std::fmt;
 
@@ -17,6 +17,17 @@ pub enum Outage {
     Immediate,
     /// SIGKILL of the postmaster.
     Kill,
+}
+
+impl Outage {
+    /// Takes Postgres away.
+    pub(super) fn take(self, cluster: &mut Cluster) -> Result<(), ClusterError> {
+        match self {
+            Self::Fast => cluster.stop(Mode::Fast),
+            Self::Immediate => cluster.stop(Mode::Immediate),
+            Self::Kill => cluster.kill(),
+        }
+    }
 }
 
 /// A fault of the database.
@@ -35,12 +46,7 @@ impl Database {
         match self {
             Self::Outage { how } => {
                 stage.log(number, Phase::Invoke, FaultKind::DatabaseDown, None)?;
-                let away = move |cluster: &mut Cluster| match how {
-                    Outage::Fast => cluster.stop(Mode::Fast),
-                    Outage::Immediate => cluster.stop(Mode::Immediate),
-                    Outage::Kill => cluster.kill(),
-                };
-                stage.with_cluster(away).await
+                stage.with_cluster(move |cluster| how.take(cluster)).await
             }
         }
     }

@@ -2,9 +2,11 @@
 
 mod database;
 mod process;
+mod replication;
 
 pub use database::{Database, Outage};
 pub use process::{KillPoint, Process};
+pub use replication::Replication;
 
 use crate::DrillError;
 use crate::stage::Stage;
@@ -19,6 +21,8 @@ pub enum Fault {
     Database(Database),
     /// On a worker or the API.
     Process(Process),
+    /// On a primary and its standby.
+    Replication(Replication),
 }
 
 impl Fault {
@@ -27,6 +31,7 @@ impl Fault {
         match self {
             Self::Database(fault) => fault.begin(stage, number).await,
             Self::Process(fault) => fault.begin(stage, number).await,
+            Self::Replication(fault) => fault.begin(stage, number).await,
         }
     }
 
@@ -35,6 +40,7 @@ impl Fault {
         match self {
             Self::Database(fault) => fault.end(stage, number).await,
             Self::Process(fault) => fault.end(stage, number).await,
+            Self::Replication(fault) => fault.end(stage, number).await,
         }
     }
 }
@@ -44,6 +50,7 @@ impl fmt::Display for Fault {
         match self {
             Self::Database(fault) => fault.fmt(f),
             Self::Process(fault) => fault.fmt(f),
+            Self::Replication(fault) => fault.fmt(f),
         }
     }
 }
