@@ -67,7 +67,14 @@ pub(crate) async fn sample(client: &mut Client, number: u32, queue: &str) -> Res
     }
     all.extend(sessions.iter().map(|row| {
         let (pid, application, idle, at_us) = (row.get(0), row.get(1), row.get::<_, i64>(2), row.get(3));
-        Sample::Session(SessionSample { sample: number, at_us, pid, application, idle_in_transaction_us: idle.max(0) })
+        Sample::Session(SessionSample {
+            sample: number,
+            at_us,
+            pid,
+            application,
+            idle_in_transaction_us: idle.max(0),
+            leaked: false,
+        })
     }));
     Ok((all, port))
 }

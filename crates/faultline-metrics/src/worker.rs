@@ -79,11 +79,13 @@ pub enum Cause {
     Isolated,
     /// The worker shuts down.
     Shutdown,
+    /// The lease may have ended before a renewal was answered, and the worker is strict.
+    Overdue,
 }
 
 impl Cause {
     const FAILED: [Self; 3] = [Self::Error, Self::Panic, Self::Timeout];
-    const RELEASED: [Self; 3] = [Self::UnknownKind, Self::Isolated, Self::Shutdown];
+    const RELEASED: [Self; 4] = [Self::UnknownKind, Self::Isolated, Self::Shutdown, Self::Overdue];
 
     fn word(self) -> &'static str {
         match self {
@@ -93,6 +95,7 @@ impl Cause {
             Self::UnknownKind => "unknown_kind",
             Self::Isolated => "isolated",
             Self::Shutdown => "shutdown",
+            Self::Overdue => "overdue",
         }
     }
 }
@@ -213,7 +216,7 @@ pub struct KindMetrics {
     claimed: Counter,
     ended: [Counter; 8],
     failed: [Counter; 3],
-    released: [Counter; 3],
+    released: [Counter; 4],
     execution: Histogram,
     start_latency: Histogram,
 }
@@ -236,9 +239,9 @@ impl KindMetrics {
     pub fn ended(&self, end: End, cause: Option<Cause>) {
         self.ended[end as usize].inc();
         let (causes, of) = if end.is_failure() {
-            (Cause::FAILED, &self.failed)
+            (&Cause::FAILED[..], &self.failed[..])
         } else if end == End::Released {
-            (Cause::RELEASED, &self.released)
+            (&Cause::RELEASED[..], &self.released[..])
         } else {
             return;
         };

@@ -165,11 +165,19 @@ pub(super) fn renewals_never_shorten(ground: &Ground<'_>) -> Found {
 }
 
 /// Invariant 17. A reap because of an expired lease comes after its end. One before needs a fault that can have cost the worker its
-/// session, and the grace. A reaper has been in contact for the holdoff.
+/// session, and the grace. A reaper has been in contact for the holdoff. Where nothing can have cost a worker its lease, none is reaped.
 pub(super) fn no_early_reap(ground: &Ground<'_>) -> Found {
     let mut found = Findings::default();
+    if ground.run.unhurt {
+        found.examined += ground.lives()?.flat_map(|life| &life.events).filter(|event| event.is_claim()).count() as u64;
+    }
     for left in ground.lives()?.flat_map(|life| &life.events).filter(|event| event.reason.is_reap()) {
         let (Some(expires), Some(owner)) = (left.lease_expires_us, left.owner) else { continue };
+        if ground.run.unhurt {
+            found.examine();
+            found.violated(Some(left.job), "was reaped from a worker that nothing had happened to", &[left]);
+            continue;
+        }
         if left.at_us >= expires {
             found.examine();
             continue;

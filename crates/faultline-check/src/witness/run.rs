@@ -46,6 +46,24 @@ pub enum Required {
     Shutdown,
     /// Acknowledged jobs that a failover has left behind.
     LostAck,
+    /// Jobs that succeeded although their attempt lasted longer than a lease does unless it is renewed.
+    Outlasted,
+    /// Times in which a process's runtime ran nothing for a lease time.
+    Stalled,
+    /// Sessions that a process asked for and did not get.
+    NoSession,
+    /// Steps of handlers, noted with their deadline.
+    Step,
+    /// Enqueues that were refused since a value was out of bounds.
+    Refused,
+    /// Unknowns that turned out to have happened.
+    ResolvedHappened,
+    /// Unknowns that turned out not to have happened.
+    ResolvedAbsent,
+    /// Clocks that were moved.
+    ClockSkew,
+    /// Sessions opened after an outage.
+    Reconnect,
 }
 
 /// `run.json`: the settings of a run and the bounds it is judged by. What is left out has the value of [`Run::default`].
@@ -90,6 +108,14 @@ pub struct Run {
     pub backoff_base_us: i64,
     /// The largest envelope.
     pub backoff_cap_us: i64,
+    /// The most sessions that may be opened within 100 ms after an outage; 0: nobody looked.
+    pub connects_per_100ms: u64,
+    /// Nothing in the run can cost a worker its lease: each reap is a false one.
+    pub unhurt: bool,
+    /// Nothing in the run can keep an enqueue from being answered.
+    pub uninterrupted: bool,
+    /// Deadlocks that the database counted.
+    pub deadlocks: u64,
     /// Handlers note each step with its deadline.
     pub strict: bool,
     /// A failover to a node that had not received everything: acknowledged writes may be lost, and are reported.
@@ -123,6 +149,10 @@ impl Default for Run {
             clock_tolerance_us: SECOND / 2,
             backoff_base_us: SECOND,
             backoff_cap_us: 600 * SECOND,
+            connects_per_100ms: 0,
+            unhurt: false,
+            uninterrupted: false,
+            deadlocks: 0,
             strict: false,
             asynchronous_failover: false,
             poison: Vec::new(),

@@ -38,6 +38,7 @@ pub(crate) const LATER: &[(u8, &str, Spoil)] = &[
             w.samples.as_mut().unwrap().push(Sample::Queue(queue));
         }
     }),
+    (23, "a deadlock", |w| w.run.deadlocks = 1),
     (25, "a second effect", |w| {
         let effect = w.effects_tx.as_ref().unwrap()[0].clone();
         w.effects_tx.as_mut().unwrap().push(effect);
@@ -104,6 +105,9 @@ pub(crate) const LATER: &[(u8, &str, Spoil)] = &[
         let enqueue = operation(w, Action::Enqueue, 7, 0);
         enqueue.ended_boot_ns = Some(enqueue.record.boot_ns + 2 * SECOND * 1000);
     }),
+    (33, "more sessions at once than may be", |w| w.run.connects_per_100ms = 1),
+    (33, "an internal error", |w| operation(w, Action::Enqueue, 2, 0).record.answer = Some(Answer::Broken)),
+    (33, "no answer without a reason", |w| w.run.uninterrupted = true),
     (34, "a survivor lost its job", |w| {
         // It ends as a reap would end it, after its lease.
         let end = last_event(w, 7);
@@ -140,6 +144,13 @@ pub(crate) const LATER: &[(u8, &str, Spoil)] = &[
         for sample in w.samples.as_mut().unwrap() {
             if let Sample::Session(session) = sample {
                 session.idle_in_transaction_us = 2 * SECOND;
+            }
+        }
+    }),
+    (37, "a session that nobody knows", |w| {
+        for sample in w.samples.as_mut().unwrap() {
+            if let Sample::Session(session) = sample {
+                session.leaked = true;
             }
         }
     }),

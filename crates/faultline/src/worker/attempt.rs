@@ -17,7 +17,11 @@ use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
+
+/// Why a strict worker gives a job back.
+const OVERDUE: &str = "no renewal of the lease was answered in time";
 
 type Answer = Pin<Box<dyn Future<Output = Result<Option<Box<RawValue>>, Failure>> + Send>>;
 
@@ -95,14 +99,16 @@ pub(crate) enum Verdict {
     Lost,
 }
 
-/// Runs the handler to its end. `fraction` is a uniform random number for the jitter.
-pub(crate) async fn run(handler: &Arc<dyn Handler>, run: Run, fraction: f64) -> Verdict {
+/// Runs the handler to its end, in strict mode to the local deadline of its lease at most. `fraction` is a uniform random number
+/// for the jitter.
+pub(crate) async fn run(handler: &Arc<dyn Handler>, run: Run, strict: bool, fraction: f64) -> Verdict {
     let timeout = run.job().timeout;
     // A handler may panic before its first await as well.
     let guarded = AssertUnwindSafe(async { handler.call(run.clone()).await }).catch_unwind();
     let answer = tokio::select! {
         biased;
         () = run.stop().stopped() => return stopped(run.stop().why()),
+        () = overdue(&run), if strict => return stopped(run.stop().why()),
         answer = tokio::time::timeout(timeout, guarded) => answer,
     };
     let (failure, cause) = match answer {
@@ -115,6 +121,13 @@ pub(crate) async fn run(handler: &Arc<dyn Handler>, run: Run, fraction: f64) -> 
     Verdict::End(ending(&run, &failure, fraction), Some(cause))
 }
 
+/// Once the transaction of `complete_in` may have been committed, nothing is gained by stopping.
+async fn overdue(run: &Run) {
+    let late = run.stop().overdue();
+    tokio::pin!(late);
+    std::future::poll_fn(|cx| if run.was_completed_in() { Poll::Pending } else { late.as_mut().poll(cx) }).await;
+}
+
 fn stopped(why: Why) -> Verdict {
     match why {
         Why::LeaseLost => Verdict::Lost,
@@ -124,6 +137,8 @@ fn stopped(why: Why) -> Verdict {
             let ending = Ending::Release { delay: None, reason: "the worker shut down".into() };
             Verdict::End(ending, Some(Cause::Shutdown))
         }
+        // Refused if the lease did end; otherwise the job need not wait for that.
+        Why::Overdue => Verdict::End(Ending::Release { delay: None, reason: OVERDUE.into() }, Some(Cause::Overdue)),
     }
 }
 

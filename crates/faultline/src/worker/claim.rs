@@ -10,6 +10,7 @@
 use crate::link::{Link, Pause};
 use crate::run::Run;
 use crate::worker::attempt::{self, Verdict};
+use crate::worker::deadline::{BootTime, Deadline};
 use crate::worker::finish::{Ended, Finisher};
 use crate::worker::{Shared, Wake};
 use faultline_core::LeaseId;
@@ -55,11 +56,19 @@ struct Claimer {
     finisher: Finisher,
     floors: Floors,
     next_sweep: Instant,
-    /// The lease and the floors of a claim whose answer was lost.
-    unanswered: Option<(LeaseId, Floors)>,
+    /// A claim whose answer was lost.
+    unanswered: Option<Unanswered>,
     metrics: QueueMetrics,
     /// Looked up once for a kind.
     kinds: HashMap<String, Arc<KindMetrics>>,
+}
+
+/// A claim whose answer was lost.
+#[derive(Clone)]
+struct Unanswered {
+    lease_id: LeaseId,
+    floors: Floors,
+    deadline: Deadline,
 }
 
 /// Claims for one queue until the worker drains.
@@ -134,7 +143,7 @@ impl Claimer {
 
     /// One claim; answers whether there is likely more. `more` is the last answer.
     async fn step(&mut self, free: usize, more: bool) -> Result<bool> {
-        if let Some((lease_id, floors)) = self.unanswered.clone() {
+        if let Some(Unanswered { lease_id, floors, deadline }) = self.unanswered.clone() {
             let look_at = RECOVER_BEYOND.saturating_add(i64::try_from(self.slots).unwrap_or(i64::MAX));
             let queue = self.queue.clone();
             let found = self
@@ -143,14 +152,14 @@ impl Claimer {
                 .await?;
             tracing::info!(queue = %self.queue, jobs = found.len(), "found out about a claim whose answer was lost");
             self.found_out(&found);
-            self.start(found);
+            self.start(found, &deadline);
             return Ok(true);
         }
         // While claims come back full, something is always due; the sweep in its turn is enough then.
         let due = !more && self.wake.due.swap(false, Ordering::AcqRel);
         let began = Instant::now();
         let sweep = due || began >= self.next_sweep;
-        let claimed = self.claim(free, if sweep { Floors::head() } else { self.floors.clone() }).await?;
+        let (claimed, deadline) = self.claim(free, if sweep { Floors::head() } else { self.floors.clone() }).await?;
         self.metrics.claim_duration.observe(began.elapsed());
         if claimed.is_empty() {
             self.metrics.empty_claims.inc();
@@ -160,20 +169,21 @@ impl Claimer {
         if sweep {
             self.plan_sweep(began.elapsed());
         }
-        self.start(claimed);
+        self.start(claimed, &deadline);
         Ok(was_full)
     }
 
-    async fn claim(&mut self, limit: usize, floors: Floors) -> Result<Vec<ClaimedJob>> {
+    async fn claim(&mut self, limit: usize, floors: Floors) -> Result<(Vec<ClaimedJob>, Deadline)> {
+        let deadline = Deadline::new(BootTime::now(), self.shared.lease_ttl);
         let lease_id = LeaseId::new(&mut rand::rng());
         let (queue, owner, ttl) = (self.queue.clone(), self.shared.id, self.shared.lease_ttl);
         let answer =
             self.link.call(async |session| claim(session, &queue, lease_id, owner, ttl, limit, &floors).await).await;
         if let Err(Error::Indeterminate { .. }) = &answer {
             self.shared.client.metrics().engine().indeterminate(Operation::Claim);
-            self.unanswered = Some((lease_id, floors));
+            self.unanswered = Some(Unanswered { lease_id, floors, deadline: deadline.clone() });
         }
-        answer
+        Ok((answer?, deadline))
     }
 
     /// A claim whose answer was lost took these jobs.
@@ -209,17 +219,17 @@ impl Claimer {
         self.next_sweep = Instant::now() + every.mul_f64(rand::rng().random_range(0.8..1.2));
     }
 
-    fn start(&mut self, claimed: Vec<ClaimedJob>) {
+    fn start(&mut self, claimed: Vec<ClaimedJob>, deadline: &Deadline) {
         self.shared.counters.claimed.fetch_add(claimed.len() as u64, Ordering::Relaxed);
         for job in claimed {
             let kind = self.count(&job);
-            self.start_one(job, kind);
+            self.start_one(job, kind, deadline.apart());
         }
     }
 
-    fn start_one(&self, job: ClaimedJob, kind: Arc<KindMetrics>) {
+    fn start_one(&self, job: ClaimedJob, kind: Arc<KindMetrics>, deadline: Deadline) {
         let shared = &self.shared;
-        let stop = shared.registry.insert(job.id, job.lease_id, self.queue.clone());
+        let stop = shared.registry.insert(job.id, job.lease_id, self.queue.clone(), deadline);
         let Some(handler) = shared.handlers.get(&job.kind).cloned() else {
             let reason = format!("this worker has no handler for kind {}", job.kind);
             tracing::warn!(job = %job.id, kind = job.kind, "no handler for this kind; the job is put back");
@@ -255,7 +265,7 @@ impl Claimer {
     async fn recover_before_the_end(&mut self) {
         let until = Instant::now() + LAST_RECOVERY;
         let mut pause = Pause::new();
-        while let Some((lease_id, floors)) = self.unanswered.clone() {
+        while let Some(Unanswered { lease_id, floors, deadline }) = self.unanswered.clone() {
             let queue = self.queue.clone();
             let found = self
                 .link
@@ -266,7 +276,7 @@ impl Claimer {
                     self.found_out(&found);
                     for job in found {
                         let kind = self.count(&job);
-                        self.shared.registry.insert(job.id, job.lease_id, self.queue.clone());
+                        self.shared.registry.insert(job.id, job.lease_id, self.queue.clone(), deadline.apart());
                         self.put_back(&job, kind, Duration::ZERO, "the worker shut down".into(), Cause::Shutdown);
                     }
                 }
@@ -296,7 +306,7 @@ async fn run_one(attempt: Attempt, held: (Option<OwnedSemaphorePermit>, Option<I
     let (id, lease_id, queue) = (run.id(), run.lease_id(), Arc::<str>::from(run.queue()));
     let fraction = rand::rng().random_range(0.0..1.0);
     let began = Instant::now();
-    let verdict = attempt::run(&handler, run.clone(), fraction).await;
+    let verdict = attempt::run(&handler, run.clone(), shared.strict, fraction).await;
     kind.ran(began.elapsed());
     shared.registry.finishing(id, lease_id);
     drop(held);
