@@ -48,6 +48,8 @@ pub(crate) struct Scene {
     pub(crate) slots: usize,
     /// Settings of the cluster beside the usual ones.
     pub(crate) settings: &'static [(&'static str, &'static str)],
+    /// Whether processes reach Postgres through a proxy each, which network faults need.
+    pub(crate) proxied: bool,
 }
 
 /// What is enqueued.
@@ -75,7 +77,7 @@ impl Drill {
         required: &[(Required::Success, 10)],
         lease_ttl: SHORT_LEASE,
         needs: &[],
-        scene: Scene { slots: 6, settings: &[] },
+        scene: Scene { slots: 6, settings: &[], proxied: false },
         load: Load { clients: 2, pause: Duration::from_millis(100), per_key: 1, max_attempts: 8, timeout: "60s" },
         plan: |_, _| Vec::new(),
         work: |rng, number| Work::calm(rng, number),
@@ -90,6 +92,11 @@ pub const DRILLS: &[Drill] = &[
     drills::zombie::DRILL,
     drills::duplicate_submission::DRILL,
     drills::failing_jobs::DRILL,
+    drills::partition::DRILL,
+    drills::flaky_network::DRILL,
+    drills::commit_cut::DRILL,
+    drills::backend_storm::DRILL,
+    drills::lost_notify::DRILL,
 ];
 
 /// The drills that names stand for; `all` is every drill, `fast` those that run wherever the tests do.

@@ -10,7 +10,7 @@
 //! | `needs` | what a machine must have for some drills |
 //! | `run` | one drill from its cluster to its verdict |
 //! | `nemesis`, `faults` | carries out the schedule; what each fault does |
-//! | `stage`, `process` | what faults act on: the cluster and the processes |
+//! | `stage`, `process`, `proxy` | what faults act on: the cluster, the processes, and the network between them |
 //! | `enqueuer`, `http` | the load |
 //! | `worker` | the worker process of a drill |
 //! | `sampler`, `history`, `database`, `logs` | the witnesses |
@@ -28,6 +28,7 @@ mod logs;
 mod needs;
 mod nemesis;
 mod process;
+mod proxy;
 mod report;
 mod run;
 mod sampler;
@@ -39,7 +40,8 @@ mod worker;
 
 pub use catalogue::{DRILLS, Drill, select};
 pub use error::DrillError;
-pub use faults::{Database, Fault, KillPoint, Outage, Process};
+pub use faults::{Database, Fault, KillPoint, Network, Outage, Process, Strike, Who};
+pub use proxy::{Cut, Noise, Statement, Way};
 pub use report::{Needed, Report, Spread};
 pub use run::{Options, run};
 pub use schedule::{Step, plan};

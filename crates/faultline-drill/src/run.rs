@@ -90,6 +90,8 @@ async fn carry_out(
         url: url.clone(),
         dir: dir.to_owned(),
         lease_ttl: drill.lease_ttl,
+        proxied: drill.scene.proxied.then(|| cluster.port()),
+        seed: options.seed,
     };
     write_json(&dir.join(worker::SETTINGS), &Settings { lease_ttl: drill.lease_ttl, slots: drill.scene.slots })?;
     let mut stage = Stage::set(Arc::new(Mutex::new(cluster)), launcher, options.workers).await?;
@@ -121,7 +123,7 @@ async fn carry_out(
     let ended_us = database::dump(&client, dir).await?;
     drop(client);
     stage.end().await;
-    logs::refused_finishes(dir)?;
+    logs::read(dir)?;
     write_json(&dir.join("run.json"), &settings(drill, options, ended_us))?;
     Report::of(drill, options.seed, duration, options.workers, &steps, dir)
 }

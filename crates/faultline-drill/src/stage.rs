@@ -8,10 +8,12 @@ use crate::sampler::Api;
 use faultline_check::witness::{FaultKind, FaultRecord, Phase};
 use faultline_cluster::{Cluster, ClusterError};
 use rustix::process::Signal;
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
 /// How long a fault waits for its victim to hold a job.
@@ -29,7 +31,9 @@ const UNPLANNED: u64 = 1_000_000;
 pub(crate) struct Stage {
     pub(crate) cluster: Arc<Mutex<Cluster>>,
     pub(crate) launcher: Launcher,
-    pub(crate) nemesis: Lines,
+    pub(crate) nemesis: Arc<Lines>,
+    /// Faults that go on by themselves until their end, by number.
+    pub(crate) going_on: HashMap<u64, AbortOnDropHandle<()>>,
     pub(crate) api_seen: Api,
     pub(crate) address: SocketAddr,
     pub(crate) workers: Vec<Worker>,
@@ -69,12 +73,14 @@ impl Stage {
         launcher: Launcher,
         workers: usize,
     ) -> Result<Self, DrillError> {
-        let nemesis = Lines::open(&launcher.dir.join("nemesis.jsonl"), false)?;
+        let nemesis = Arc::new(Lines::open(&launcher.dir.join("nemesis.jsonl"), false)?);
         let (api, address) = launcher.api("api-1", 0).await?;
         let api_seen = Api::default();
         api_seen.set(Some((api.name.clone(), address)));
         let (started, unplanned, some) = (1, UNPLANNED, Vec::new());
-        let mut stage = Self { cluster, launcher, nemesis, api_seen, address, workers: some, api, started, unplanned };
+        let going_on = HashMap::new();
+        let mut stage =
+            Self { cluster, launcher, nemesis, going_on, api_seen, address, workers: some, api, started, unplanned };
         for _ in 0..workers {
             let worker = stage.new_worker()?;
             stage.workers.push(worker);

@@ -156,11 +156,16 @@ pub(super) fn renewals_never_shorten(ground: &Ground<'_>) -> Found {
 }
 
 /// Invariant 17. A reap because of an expired lease comes after its end. One before needs a fault that can have cost the worker its
-/// session, and the grace. A reaper has been in contact for the holdoff.
+/// session, and the grace. A reaper has been in contact for the holdoff. In some runs nobody may be reaped at all.
 pub(super) fn no_early_reap(ground: &Ground<'_>) -> Found {
     let mut found = Findings::default();
     for left in ground.lives()?.flat_map(|life| &life.events).filter(|event| event.reason.is_reap()) {
         let (Some(expires), Some(owner)) = (left.lease_expires_us, left.owner) else { continue };
+        if ground.run.no_reaps {
+            found.examine();
+            found.violated(Some(left.job), "was reaped, and nothing in this run may cost a lease", &[left]);
+            continue;
+        }
         if left.at_us >= expires {
             found.examine();
             continue;

@@ -112,16 +112,16 @@ pub(super) fn processes_outlive_an_outage(ground: &Ground<'_>) -> Found {
     Ok(found)
 }
 
-/// Invariant 34. A worker that another fault hit may lose jobs; one that only sat through the outage may not.
+/// Invariant 34. A worker that another fault has hit before may lose jobs; one that only sat through the outage may not.
 pub(super) fn an_outage_costs_nothing(ground: &Ground<'_>) -> Found {
     let faults = ground.faults()?;
     let Some(first) = faults.iter().filter(|fault| fault.is_outage()).map(|fault| fault.began_us).min() else {
         return Err(NotCheckable("the run had no outage".to_owned()));
     };
-    let hit: HashSet<Uuid> = faults.iter().filter_map(|fault| fault.owner).collect();
+    let was_hit = |owner: Uuid, at_us: i64| faults.iter().any(|f| f.owner == Some(owner) && f.began_us <= at_us);
     let mut found = Findings::default();
     for event in ground.lives()?.flat_map(|life| &life.events) {
-        let survivor = event.owner.filter(|owner| !hit.contains(owner));
+        let survivor = event.owner.filter(|owner| !was_hit(*owner, event.at_us));
         if event.at_us < first || survivor.is_none() || !event.leaves_running() {
             continue;
         }

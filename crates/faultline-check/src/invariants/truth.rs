@@ -136,7 +136,12 @@ pub(crate) fn seen(ground: &Ground<'_>) -> BTreeMap<Required, u64> {
         add(Required::Shutdown, count(Action::Shutdown, &|o| o.record.phase == Phase::Ok));
     }
     if let Ok(faults) = ground.faults() {
-        add(Required::Kill, faults.iter().filter(|fault| fault.kind == FaultKind::Kill).count());
+        let count = |kind: FaultKind| faults.iter().filter(|fault| fault.kind == kind).count();
+        add(Required::Kill, count(FaultKind::Kill));
+        add(Required::Partition, count(FaultKind::Partition));
+        add(Required::BackendKill, count(FaultKind::BackendKill));
+        add(Required::Deaf, count(FaultKind::Deaf));
+        add(Required::FlakyNetwork, count(FaultKind::FlakyNetwork));
         add(Required::Outage, faults.iter().filter(|fault| fault.is_outage()).count());
         add(Required::Recovery, of_killed(ground).iter().filter(|recovered| recovered.next.is_some()).count());
     }

@@ -42,6 +42,14 @@ pub enum Required {
     Outage,
     /// Jobs of killed workers that were claimed again.
     Recovery,
+    /// Times in which a process and the database did not hear of each other.
+    Partition,
+    /// Sessions that were cancelled or terminated.
+    BackendKill,
+    /// Times in which notifications did not arrive.
+    Deaf,
+    /// Times in which packets were lost or late, or an answer was cut.
+    FlakyNetwork,
     /// Worker processes that were asked to stop and did.
     Shutdown,
 }
@@ -92,6 +100,8 @@ pub struct Run {
     pub strict: bool,
     /// A failover to a node that had not received everything: acknowledged writes may be lost, and are reported.
     pub asynchronous_failover: bool,
+    /// Its faults may cost nobody a lease.
+    pub no_reaps: bool,
     /// Jobs that kill the process that runs them.
     pub poison: Vec<Uuid>,
     /// What must have happened, and how often at least.
@@ -123,6 +133,7 @@ impl Default for Run {
             backoff_cap_us: 600 * SECOND,
             strict: false,
             asynchronous_failover: false,
+            no_reaps: false,
             poison: Vec::new(),
             required: BTreeMap::new(),
         }

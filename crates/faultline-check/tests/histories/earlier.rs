@@ -119,6 +119,7 @@ pub(crate) const EARLIER: &[(u8, &str, Spoil)] = &[
     (16, "a renewal shortened the lease", |w| {
         event(w, 1, 2).lease_expires_us = event(w, 1, 1).lease_expires_us.map(|us| us - 1);
     }),
+    (17, "a reap where none may be", |w| w.run.no_reaps = true),
     (17, "reaped before the lease ended", |w| {
         let reap = event(w, 4, 2);
         reap.lease_expires_us = Some(reap.at_us + 1);

@@ -1,9 +1,11 @@
 //! Faults: one file for each thing that they act on. Each has a beginning and, where it lasts, an end; several may last at once.
 
 mod database;
+mod network;
 mod process;
 
-pub use database::{Database, Outage};
+pub use database::{Database, Outage, Strike};
+pub use network::{Network, Who};
 pub use process::{KillPoint, Process};
 
 use crate::DrillError;
@@ -19,6 +21,8 @@ pub enum Fault {
     Database(Database),
     /// On a worker or the API.
     Process(Process),
+    /// On the network between a process and the database.
+    Network(Network),
 }
 
 impl Fault {
@@ -27,6 +31,7 @@ impl Fault {
         match self {
             Self::Database(fault) => fault.begin(stage, number).await,
             Self::Process(fault) => fault.begin(stage, number).await,
+            Self::Network(fault) => fault.begin(stage, number).await,
         }
     }
 
@@ -35,6 +40,7 @@ impl Fault {
         match self {
             Self::Database(fault) => fault.end(stage, number).await,
             Self::Process(fault) => fault.end(stage, number).await,
+            Self::Network(fault) => fault.end(stage, number),
         }
     }
 }
@@ -44,6 +50,7 @@ impl fmt::Display for Fault {
         match self {
             Self::Database(fault) => fault.fmt(f),
             Self::Process(fault) => fault.fmt(f),
+            Self::Network(fault) => fault.fmt(f),
         }
     }
 }

@@ -133,7 +133,7 @@ impl Claimer {
                 .link
                 .call(async |session| recover_claim(session, &queue, lease_id, &floors, look_at).await)
                 .await?;
-            tracing::info!(queue = %self.queue, jobs = found.len(), "found out about a claim whose answer was lost");
+            tracing::info!(queue = %self.queue, lease = %lease_id, jobs = found.len(), "found out about a claim whose answer was lost");
             self.unanswered = None;
             self.start(found);
             return Ok(true);
@@ -158,6 +158,7 @@ impl Claimer {
         let answer =
             self.link.call(async |session| claim(session, &queue, lease_id, owner, ttl, limit, &floors).await).await;
         if let Err(Error::Indeterminate { .. }) = &answer {
+            tracing::warn!(queue = %self.queue, lease = %lease_id, "the answer of a claim was lost");
             self.unanswered = Some((lease_id, floors));
         }
         answer
@@ -226,6 +227,7 @@ impl Claimer {
                 .await;
             match found {
                 Ok(found) => {
+                    tracing::info!(queue = %self.queue, lease = %lease_id, jobs = found.len(), "found out about a claim whose answer was lost");
                     self.unanswered = None;
                     for job in found {
                         self.shared.registry.insert(job.id, job.lease_id, self.queue.clone());

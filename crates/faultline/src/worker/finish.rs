@@ -10,8 +10,8 @@ use crate::run::Run;
 use crate::worker::Shared;
 use crate::worker::attempt::ending;
 use faultline_core::{State, text};
-use faultline_store::Plans;
 use faultline_store::finish::{Ending, Finish, Finished, finish, look};
+use faultline_store::{Error, Plans};
 use std::collections::HashMap;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -107,6 +107,11 @@ async fn flush(shared: &Shared, link: &Link, queue: &Arc<str>, finishes: Vec<Fin
             }
             Err(error) => {
                 let wait = pause.next();
+                if matches!(error, Error::Indeterminate { .. }) {
+                    for finish in &part {
+                        tracing::debug!(job = %finish.id, lease = %finish.lease_id, "the answer of a finish was lost");
+                    }
+                }
                 tracing::warn!(%queue, waiting = part.len(), %error, ?wait, "could not end attempts; trying again");
                 parts.push_front(part);
                 tokio::time::sleep(wait).await;
@@ -133,6 +138,9 @@ fn settle(shared: &Shared, queue: &Arc<str>, finish: &Finish, answer: Finished) 
     let counters = &shared.counters;
     let count = |counter: &AtomicU64| counter.fetch_add(1, Ordering::Relaxed);
     shared.registry.remove(finish.id, finish.lease_id);
+    if let Finished::Moved(state) = answer {
+        tracing::debug!(job = %finish.id, lease = %finish.lease_id, state = state.as_str(), "the finish was answered");
+    }
     match answer {
         Finished::Moved(State::Succeeded) => count(&counters.succeeded),
         Finished::Moved(State::Failed) => count(&counters.failed),
