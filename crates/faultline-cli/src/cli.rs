@@ -1,6 +1,6 @@
 //! The grammar of the command line, and the flags that hold for every command.
 
-use crate::commands::{database, dev, drill, health, job, queue, serve, token, work, worker};
+use crate::commands::{audit, check, database, dev, drill, health, job, queue, serve, token, work, worker};
 use crate::exit::Done;
 use crate::output::Format;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -95,6 +95,11 @@ pub(crate) enum Command {
     Token(token::Verb),
     /// Ask a running API whether it is well, for container health checks
     Health(health::Options),
+    /// Audit the invariants on a live database: reads only, bounded, safe in production
+    Check(check::Options),
+    /// Switch the transition log on and off
+    #[command(subcommand)]
+    Audit(audit::Verb),
     /// Failure drills: prove on this machine what survives which failure
     #[command(subcommand)]
     Drill(drill::Verb),
@@ -120,6 +125,8 @@ impl Command {
             Self::Worker(verb) => worker::run(verb, global).await,
             Self::Token(verb) => token::run(verb, global).await,
             Self::Health(options) => health::run(options).await,
+            Self::Check(options) => check::run(options, global).await,
+            Self::Audit(verb) => audit::run(verb, global).await,
             Self::Drill(verb) => drill::run(verb, global).await,
             Self::DrillWorker(options) => drill::work(options, global).await,
         }

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 /// A command asks one thing after the other.
 const SESSIONS: usize = 1;
-/// Longer than any statement of a command may take; migrations have limits of their own.
-const MIGRATE_LIMIT: Duration = Duration::from_secs(3600);
+/// For what has limits of its own: migrations, checks.
+const LONG_LIMIT: Duration = Duration::from_secs(3600);
 
 /// The database URL from the flag, `FAULTLINE_DATABASE_URL` or `DATABASE_URL`.
 ///
@@ -45,13 +45,16 @@ impl Connection {
         &self,
         call: impl AsyncFnOnce(&mut ClientWrapper) -> faultline_store::Result<T>,
     ) -> Result<T> {
-        let answer = self
-            .database
-            .run(async move |client| {
-                migrate::check(client).await?;
-                call(client).await
-            })
-            .await;
+        let answer = self.database.run(async move |client| after_check(client, call).await).await;
+        answer.map_err(|error| self.explain(&error))
+    }
+
+    /// The same for a call that limits its time itself.
+    pub(crate) async fn run_long<T>(
+        &self,
+        call: impl AsyncFnOnce(&mut ClientWrapper) -> faultline_store::Result<T>,
+    ) -> Result<T> {
+        let answer = self.database.run_within(LONG_LIMIT, async move |client| after_check(client, call).await).await;
         answer.map_err(|error| self.explain(&error))
     }
 
@@ -60,13 +63,21 @@ impl Connection {
         &self,
         call: impl AsyncFnOnce(&mut ClientWrapper) -> faultline_store::Result<T>,
     ) -> faultline_store::Result<T> {
-        self.database.run_within(MIGRATE_LIMIT, call).await
+        self.database.run_within(LONG_LIMIT, call).await
     }
 
     /// An error of the store in words for the person at the terminal.
     pub(crate) fn explain(&self, error: &Error) -> anyhow::Error {
         explain(error, self.database.shown())
     }
+}
+
+async fn after_check<T>(
+    client: &mut ClientWrapper,
+    call: impl AsyncFnOnce(&mut ClientWrapper) -> faultline_store::Result<T>,
+) -> faultline_store::Result<T> {
+    migrate::check(client).await?;
+    call(client).await
 }
 
 /// An error of the store in words for the person at the terminal; `shown` names the database without its password.

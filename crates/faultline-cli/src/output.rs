@@ -39,7 +39,7 @@ pub(crate) fn list<T: Serialize>(
     name: &str,
     items: &[T],
     next_cursor: Option<&str>,
-    table: &Table,
+    table: &impl std::fmt::Display,
 ) -> anyhow::Result<()> {
     match format {
         Format::Table => line(&table.to_string()),

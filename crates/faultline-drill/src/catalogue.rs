@@ -25,6 +25,8 @@ pub struct Drill {
     pub duration: Duration,
     /// Whether it belongs to the set `fast`, which runs wherever the tests do.
     pub fast: bool,
+    /// Whether it does nothing but to its own processes, so that it can run against somebody's own database.
+    pub touches_only_processes: bool,
     /// What must have happened, and how often at least; else the drill proved nothing.
     pub required: &'static [(Required, u64)],
     /// How long leases last.
@@ -74,6 +76,7 @@ impl Drill {
         summary: "",
         duration: Duration::from_secs(20),
         fast: true,
+        touches_only_processes: false,
         required: &[(Required::Success, 10)],
         lease_ttl: SHORT_LEASE,
         needs: &[],

@@ -8,8 +8,6 @@ use std::time::Duration;
 use tokio_postgres::{Client, NoTls, Row};
 use uuid::Uuid;
 
-/// The database's name in the private cluster.
-pub(crate) const NAME: &str = "drill";
 /// What the sessions of the drill itself call themselves: no fault is meant for them.
 const SUPERVISOR: &str = "drill";
 /// What a connection may take; beyond it the database counts as away.
@@ -61,21 +59,22 @@ pub(crate) async fn strike(client: &Client, cancel: bool, pick: u32) -> Result<b
 }
 
 /// What waits or runs.
-pub(crate) async fn unfinished(client: &Client) -> Result<i64, DrillError> {
-    Ok(client.query_one("select count(*) from faultline.jobs", &[]).await?.get(0))
+pub(crate) async fn unfinished(client: &Client, queue: &str) -> Result<i64, DrillError> {
+    Ok(client.query_one("select count(*) from faultline.jobs where queue = $1", &[&queue]).await?.get(0))
 }
 
 /// One snapshot of what waits and runs, and of sessions that sit in a transaction.
-pub(crate) async fn sample(client: &mut Client, number: u32) -> Result<Vec<Sample>, DrillError> {
+pub(crate) async fn sample(client: &mut Client, number: u32, queue: &str) -> Result<Vec<Sample>, DrillError> {
     let isolation = tokio_postgres::IsolationLevel::RepeatableRead;
     let tx = client.build_transaction().isolation_level(isolation).read_only(true).start().await?;
-    let jobs = tx.query(&format!("select {ROW}, null::text from faultline.jobs j"), &[]).await?;
+    let jobs =
+        tx.query(&format!("select {ROW}, null::text from faultline.jobs j where j.queue = $1"), &[&queue]).await?;
     let sessions =
         "select pid, application_name, (extract(epoch from clock_timestamp() - state_change) * 1000000)::bigint,
                            (extract(epoch from clock_timestamp()) * 1000000)::bigint
-                      from pg_stat_activity where state like 'idle in transaction%' and datname = current_database()";
+                      from pg_stat_activity where state like 'idle in transaction%' and datname = current_database() and application_name like 'faultline%'";
     let sessions = tx.query(sessions, &[]).await?;
-    let queues = tx.query(QUEUES, &[]).await?;
+    let queues = tx.query(QUEUES, &[&queue]).await?;
     tx.commit().await?;
     let mut all = Vec::with_capacity(jobs.len() + sessions.len() + queues.len());
     all.extend(queues.iter().map(|row| {
@@ -94,7 +93,7 @@ pub(crate) async fn sample(client: &mut Client, number: u32) -> Result<Vec<Sampl
 }
 
 /// Writes what the database knows at the end of a run; answers its clock.
-pub(crate) async fn dump(client: &Client, dir: &Path) -> Result<i64, DrillError> {
+pub(crate) async fn dump(client: &Client, dir: &Path, queue: &str) -> Result<i64, DrillError> {
     let written = DrillError::io("write a witness");
     let (events, end, effects) = (
         Lines::open(&dir.join("events.jsonl"), false)?,
@@ -102,17 +101,20 @@ pub(crate) async fn dump(client: &Client, dir: &Path) -> Result<i64, DrillError>
         Lines::open(&dir.join("effects_tx.jsonl"), false)?,
     );
     let write = async || -> Result<std::io::Result<()>, DrillError> {
-        for row in client.query(EVENTS, &[]).await? {
+        for row in client.query(EVENTS, &[&queue]).await? {
             if let Err(error) = events.write(&event(&row)?) {
                 return Ok(Err(error));
             }
         }
-        for row in client.query(&format!("select {ROW}, j.reason from faultline.all_jobs j"), &[]).await? {
+        for row in client
+            .query(&format!("select {ROW}, j.reason from faultline.all_jobs j where j.queue = $1"), &[&queue])
+            .await?
+        {
             if let Err(error) = end.write(&job_row(&row, 0)?) {
                 return Ok(Err(error));
             }
         }
-        for row in client.query("select job, lease from drill.effects", &[]).await? {
+        for row in client.query("select job, lease from faultline_drill.effects", &[]).await? {
             if let Err(error) = effects.write(&Effect { job: row.get(0), lease: row.get(1) }) {
                 return Ok(Err(error));
             }
@@ -133,13 +135,13 @@ const QUEUES: &str = "
              where w.stopped_at is null and q.name = any (w.queues)
                and w.heartbeat_at > clock_timestamp() - w.lease_ttl_ms * interval '1 millisecond')
            - (select count(*) from faultline.jobs j where j.queue = q.name and j.state = 'running')
-      from (values ('default')) as q(name)";
+      from (values ($1::text)) as q(name)";
 
 const EVENTS: &str = "
     select job_id, seq, (extract(epoch from at) * 1000000)::bigint, from_state::text, to_state::text, attempt, max_attempts,
            owner, lease_id, (extract(epoch from lease_expires_at) * 1000000)::bigint,
            (extract(epoch from next_run_at) * 1000000)::bigint, reason
-      from faultline.job_events order by seq";
+      from faultline.job_events where job_id in (select id from faultline.all_jobs where queue = $1) order by seq";
 
 fn event(row: &Row) -> Result<Event, DrillError> {
     let known = |text: Option<&str>| text.map(state).transpose();

@@ -8,6 +8,7 @@
 //! | `catalogue`, `drills` | the drills: their load, faults, and what must happen in them |
 //! | `schedule`, `work` | faults and jobs, computed from the seed |
 //! | `needs` | what a machine must have for some drills |
+//! | `ground` | the private cluster, or somebody's own database |
 //! | `run` | one drill from its cluster to its verdict |
 //! | `nemesis`, `faults` | carries out the schedule; what each fault does |
 //! | `stage`, `process`, `proxy` | what faults act on: the cluster, the processes, and the network between them |
@@ -22,6 +23,7 @@ mod drills;
 mod enqueuer;
 mod error;
 mod faults;
+mod ground;
 mod history;
 mod http;
 mod logs;

@@ -90,7 +90,7 @@ pub struct Report {
 impl Report {
     /// Judges the witnesses in `dir`; writes `report.json` and `report.html` beside them.
     pub(crate) fn of(
-        drill: &'static Drill,
+        drill: &Drill,
         seed: u64,
         duration: Duration,
         workers: usize,

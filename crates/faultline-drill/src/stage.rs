@@ -29,7 +29,8 @@ const UNPLANNED: u64 = 1_000_000;
 
 /// The cluster and the processes of a run.
 pub(crate) struct Stage {
-    pub(crate) cluster: Arc<Mutex<Cluster>>,
+    /// None: the database is somebody's own.
+    pub(crate) cluster: Option<Arc<Mutex<Cluster>>>,
     pub(crate) launcher: Launcher,
     pub(crate) nemesis: Arc<Lines>,
     /// Faults that go on by themselves until their end, by number.
@@ -69,7 +70,7 @@ impl DerefMut for Worker {
 impl Stage {
     /// Starts the API and the workers, and waits until all are registered.
     pub(crate) async fn set(
-        cluster: Arc<Mutex<Cluster>>,
+        cluster: Option<Arc<Mutex<Cluster>>>,
         launcher: Launcher,
         workers: usize,
     ) -> Result<Self, DrillError> {
@@ -120,7 +121,8 @@ impl Stage {
         &self,
         call: impl FnOnce(&mut Cluster) -> Result<(), ClusterError> + Send + 'static,
     ) -> Result<(), DrillError> {
-        let cluster = self.cluster.clone();
+        let own = || DrillError::Against("the database is not the drill's to break".into());
+        let cluster = self.cluster.clone().ok_or_else(own)?;
         let called =
             tokio::task::spawn_blocking(move || call(&mut cluster.lock().unwrap_or_else(PoisonError::into_inner)));
         let panicked = |_| DrillError::Process("a call to the cluster has panicked".into());

@@ -17,6 +17,9 @@ fn help_texts() {
         ("worker", &["worker"]),
         ("token-create", &["token", "create"]),
         ("health", &["health"]),
+        ("check", &["check"]),
+        ("audit-on", &["audit", "on"]),
+        ("drill-run", &["drill", "run"]),
     ] {
         let help = run(&mut program(&[args, &["--help"]].concat())).ok();
         assert!(help.out.lines().all(|line| line.chars().count() <= 100), "{name} has lines that are too long");

@@ -1,6 +1,7 @@
 //! The program, run as users run it, against real Postgres.
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
+mod check;
 mod common;
 mod dev;
 mod drill;

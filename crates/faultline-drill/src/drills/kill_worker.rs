@@ -18,6 +18,7 @@ pub(crate) const DRILL: Drill = Drill {
     lease_ttl: DEFAULT_LEASE,
     plan,
     work: |rng, number| Work { hold_ms: 50, ..Work::calm(rng, number) },
+    touches_only_processes: true,
     ..Drill::CALM
 };
 
