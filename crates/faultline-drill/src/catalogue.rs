@@ -52,6 +52,8 @@ pub(crate) struct Scene {
     pub(crate) settings: &'static [(&'static str, &'static str)],
     /// Whether there is a standby to fail over to.
     pub(crate) standby: Standby,
+    /// Whether processes reach Postgres through a proxy each, which network faults need.
+    pub(crate) proxied: bool,
 }
 
 /// The second server of a scene. Every process knows both and works on the one that takes writes.
@@ -91,7 +93,7 @@ impl Drill {
         required: &[(Required::Success, 10)],
         lease_ttl: SHORT_LEASE,
         needs: &[],
-        scene: Scene { slots: 6, settings: &[], standby: Standby::None },
+        scene: Scene { slots: 6, settings: &[], standby: Standby::None, proxied: false },
         load: Load { clients: 2, pause: Duration::from_millis(100), per_key: 1, max_attempts: 8, timeout: "60s" },
         plan: |_, _| Vec::new(),
         work: |rng, number| Work::calm(rng, number),
@@ -106,8 +108,13 @@ pub const DRILLS: &[Drill] = &[
     drills::zombie::DRILL,
     drills::duplicate_submission::DRILL,
     drills::failing_jobs::DRILL,
+    drills::partition::DRILL,
+    drills::flaky_network::DRILL,
+    drills::commit_cut::DRILL,
+    drills::backend_storm::DRILL,
     drills::failover::DRILL,
     drills::failover_async::DRILL,
+    drills::lost_notify::DRILL,
     drills::random::DRILL,
 ];
 

@@ -2,12 +2,14 @@
 
 use crate::DrillError;
 use crate::history::Lines;
-use faultline_check::witness::{Effect, Event, JobRow, Reason, Sample, SessionSample, State};
+use faultline_check::witness::{Effect, Event, JobRow, QueueSample, Reason, Sample, SessionSample, State};
 use std::path::Path;
 use std::time::Duration;
 use tokio_postgres::{Client, NoTls, Row};
 use uuid::Uuid;
 
+/// What the sessions of the drill itself call themselves: no fault is meant for them.
+const SUPERVISOR: &str = "drill";
 /// What a connection may take; beyond it the database counts as away.
 const CONNECT_LIMIT: Duration = Duration::from_secs(3);
 
@@ -21,7 +23,9 @@ const ROW: &str = "j.id, j.state::text, j.attempts, j.max_attempts, j.lease_id, 
 
 /// A session of the supervisor's.
 pub(crate) async fn connect(url: &str) -> Result<Client, DrillError> {
-    let connected = tokio::time::timeout(CONNECT_LIMIT, tokio_postgres::connect(url, NoTls)).await;
+    let mut config: tokio_postgres::Config = url.parse()?;
+    config.application_name(SUPERVISOR);
+    let connected = tokio::time::timeout(CONNECT_LIMIT, config.connect(NoTls)).await;
     let late = |_| DrillError::Process("the database does not answer".into());
     let (client, connection) = connected.map_err(late)??;
     tokio::spawn(connection);
@@ -43,6 +47,17 @@ pub(crate) async fn succeeded_under(client: &Client, job: Uuid, lease: Uuid) -> 
     Ok(client.query_one(sql, &[&job, &lease]).await?.get(0))
 }
 
+/// Ends a session that is not the drill's own, or cancels its statement: the `pick`th, counted round. False where there is none.
+pub(crate) async fn strike(client: &Client, cancel: bool, pick: u32) -> Result<bool, DrillError> {
+    let sql = "select case when $2 then pg_cancel_backend(s.pid) else pg_terminate_backend(s.pid) end
+                 from (select pid, row_number() over (order by pid) - 1 as n, count(*) over () as sessions
+                         from pg_stat_activity
+                        where datname = current_database() and application_name <> $1 and backend_type = 'client backend') s
+                where s.n = $3::bigint % s.sessions";
+    let struck = client.query_opt(sql, &[&SUPERVISOR, &cancel, &i64::from(pick)]).await?;
+    Ok(struck.is_some_and(|row| row.get(0)))
+}
+
 /// What waits or runs.
 pub(crate) async fn unfinished(client: &Client, queue: &str) -> Result<i64, DrillError> {
     Ok(client.query_one("select count(*) from faultline.jobs where queue = $1", &[&queue]).await?.get(0))
@@ -60,8 +75,14 @@ pub(crate) async fn sample(client: &mut Client, number: u32, queue: &str) -> Res
                       from pg_stat_activity where state like 'idle in transaction%' and datname = current_database() and application_name like 'faultline%'";
     let sessions = tx.query(sessions, &[]).await?;
     let port = tx.query_one("select coalesce(inet_server_port(), 0)", &[]).await?.get(0);
+    let queues = tx.query(QUEUES, &[&queue]).await?;
     tx.commit().await?;
-    let mut all = Vec::with_capacity(jobs.len() + sessions.len());
+    let mut all = Vec::with_capacity(jobs.len() + sessions.len() + queues.len());
+    all.extend(queues.iter().map(|row| {
+        let count = |column| u64::try_from(row.get::<_, i64>(column)).unwrap_or(0);
+        let (claimable, free_slots) = (count(2), count(3));
+        Sample::Queue(QueueSample { sample: number, at_us: row.get(0), queue: row.get(1), claimable, free_slots })
+    }));
     for row in &jobs {
         all.push(Sample::Job(job_row(row, number)?));
     }
@@ -112,6 +133,17 @@ pub(crate) async fn dump(client: &Client, dir: &Path, queue: &str) -> Result<i64
     let clock = "select (extract(epoch from clock_timestamp()) * 1000000)::bigint";
     Ok(client.query_one(clock, &[]).await?.get(0))
 }
+
+/// What is due, and the slots of workers that have renewed within a lease time: others may be stopped or cut off.
+const QUEUES: &str = "
+    select (extract(epoch from clock_timestamp()) * 1000000)::bigint, q.name,
+           (select count(*) from faultline.jobs j
+             where j.queue = q.name and j.state = 'queued' and j.next_run_at <= clock_timestamp()),
+           (select coalesce(sum(w.slots), 0) from faultline.workers w
+             where w.stopped_at is null and q.name = any (w.queues)
+               and w.heartbeat_at > clock_timestamp() - w.lease_ttl_ms * interval '1 millisecond')
+           - (select count(*) from faultline.jobs j where j.queue = q.name and j.state = 'running')
+      from (values ($1::text)) as q(name)";
 
 const EVENTS: &str = "
     select job_id, seq, (extract(epoch from at) * 1000000)::bigint, from_state::text, to_state::text, attempt, max_attempts,

@@ -105,6 +105,12 @@ impl Ground {
         Ok(database::connect(&self.url).await?.batch_execute(sql).await?)
     }
 
+    /// The port of the private cluster.
+    pub(crate) fn port(&self) -> Option<u16> {
+        let cluster = self.cluster.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(cluster.port())
+    }
+
     /// For people.
     pub(crate) fn shown(&self) -> String {
         match self.cluster {

@@ -11,7 +11,7 @@
 //! | `ground` | the private cluster, or somebody's own database |
 //! | `run` | one drill from its cluster to its verdict |
 //! | `nemesis`, `faults` | carries out the schedule; what each fault does |
-//! | `stage`, `process` | what faults act on: the cluster and the processes |
+//! | `stage`, `process`, `proxy` | what faults act on: the cluster, the processes, and the network between them |
 //! | `enqueuer`, `http` | the load |
 //! | `worker` | the worker process of a drill |
 //! | `sampler`, `history`, `database`, `logs`, `old` | the witnesses |
@@ -31,6 +31,7 @@ mod needs;
 mod nemesis;
 mod old;
 mod process;
+mod proxy;
 mod report;
 mod run;
 mod sampler;
@@ -42,7 +43,8 @@ mod worker;
 
 pub use catalogue::{DRILLS, Drill, select};
 pub use error::DrillError;
-pub use faults::{Database, Fault, KillPoint, Outage, Process, Replication};
+pub use faults::{Database, Fault, KillPoint, Network, Outage, Process, Replication, Strike, Who};
+pub use proxy::{Cut, Noise, Statement, Way};
 pub use report::{Needed, Report, Spread};
 pub use run::{Options, run};
 pub use schedule::{Step, plan};

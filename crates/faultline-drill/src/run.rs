@@ -104,7 +104,8 @@ async fn carry_out(
     tell(&format!("seed {}, {} faults planned", options.seed, steps.len()));
     let (url, queue) = (ground.url.clone(), ground.queue.clone());
     let (program, lease_ttl) = (options.program.clone(), drill.lease_ttl);
-    let launcher = Launcher { program, url: url.clone(), dir: dir.to_owned(), lease_ttl };
+    let proxied = ground.port().filter(|_| drill.scene.proxied);
+    let launcher = Launcher { program, url: url.clone(), dir: dir.to_owned(), lease_ttl, proxied, seed: options.seed };
     let told = Settings { lease_ttl, queue: queue.clone(), slots: drill.scene.slots };
     write_json(&dir.join(worker::SETTINGS), &told)?;
     let mut stage = Stage::set(ground, launcher, options.workers).await?;
@@ -141,7 +142,7 @@ async fn carry_out(
     finish(&mut tasks).await?;
     let ended_us = database::dump(&database::connect(&url).await?, dir, &queue).await?;
     stage.end().await;
-    logs::refused_finishes(dir)?;
+    logs::read(dir)?;
     let settings = settings(&drill, options, ended_us);
     write_json(&dir.join("run.json"), &settings)?;
     if leaves_one_behind {

@@ -9,10 +9,12 @@ use crate::sampler::Api;
 use faultline_check::witness::{FaultKind, FaultRecord, Phase};
 use faultline_cluster::{Cluster, ClusterError};
 use rustix::process::Signal;
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
 /// How long a fault waits for its victim to hold a job.
@@ -32,7 +34,9 @@ pub(crate) struct Stage {
     cluster: Option<Arc<Mutex<Cluster>>>,
     standby: Option<Arc<Mutex<Cluster>>>,
     pub(crate) launcher: Launcher,
-    pub(crate) nemesis: Lines,
+    pub(crate) nemesis: Arc<Lines>,
+    /// Faults that go on by themselves until their end, by number.
+    pub(crate) going_on: HashMap<u64, AbortOnDropHandle<()>>,
     pub(crate) api_seen: Api,
     pub(crate) address: SocketAddr,
     pub(crate) workers: Vec<Worker>,
@@ -69,13 +73,26 @@ impl Stage {
     /// Starts the API and the workers, and waits until all are registered.
     pub(crate) async fn set(ground: &Ground, launcher: Launcher, workers: usize) -> Result<Self, DrillError> {
         let (cluster, standby) = (ground.cluster.clone(), ground.standby.clone());
-        let nemesis = Lines::open(&launcher.dir.join("nemesis.jsonl"), false)?;
+        let nemesis = Arc::new(Lines::open(&launcher.dir.join("nemesis.jsonl"), false)?);
         let (api, address) = launcher.api("api-1", 0).await?;
         let api_seen = Api::default();
         api_seen.set(Some((api.name.clone(), address)));
-        let (started, unplanned, some) = (1, UNPLANNED, Vec::new());
-        let mut stage =
-            Self { cluster, standby, launcher, nemesis, api_seen, address, workers: some, api, started, unplanned };
+        let (started, unplanned) = (1, UNPLANNED);
+        let going_on = HashMap::new();
+        let workers_now = Vec::with_capacity(workers);
+        let mut stage = Self {
+            cluster,
+            standby,
+            launcher,
+            nemesis,
+            going_on,
+            api_seen,
+            address,
+            workers: workers_now,
+            api,
+            started,
+            unplanned,
+        };
         for _ in 0..workers {
             let worker = stage.new_worker()?;
             stage.workers.push(worker);

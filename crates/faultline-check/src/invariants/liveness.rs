@@ -141,7 +141,7 @@ fn most_within(connects: &[(i64, &str)], window_ns: i64) -> Option<(u64, i64)> {
     (0..connects.len()).map(|n| (from(n) as u64, connects[n].0)).max()
 }
 
-/// Invariant 34. A worker that another fault hit may lose jobs; one that only sat through the outage may not.
+/// Invariant 34. A worker that another fault has hit before may lose jobs; one that only sat through the outage may not.
 pub(super) fn an_outage_costs_nothing(ground: &Ground<'_>) -> Found {
     let faults = ground.faults()?;
     let Some(first) = faults.iter().filter(|fault| fault.is_outage()).map(|fault| fault.began_us).min() else {
@@ -149,10 +149,10 @@ pub(super) fn an_outage_costs_nothing(ground: &Ground<'_>) -> Found {
     };
     let ended = ground.operations(Action::HandlerEnd).unwrap_or_default();
     let returned: HashSet<(Uuid, Uuid)> = ended.iter().filter_map(|o| o.held()).collect();
-    let hit: HashSet<Uuid> = faults.iter().filter_map(|fault| fault.owner).collect();
+    let was_hit = |owner: Uuid, at_us: i64| faults.iter().any(|f| f.owner == Some(owner) && f.began_us <= at_us);
     let mut found = Findings::default();
     for event in ground.lives()?.flat_map(|life| &life.events) {
-        let survivor = event.owner.filter(|owner| !hit.contains(owner));
+        let survivor = event.owner.filter(|owner| !was_hit(*owner, event.at_us));
         if event.at_us < first || survivor.is_none() || !event.leaves_running() {
             continue;
         }

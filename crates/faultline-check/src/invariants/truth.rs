@@ -155,8 +155,13 @@ pub(crate) fn seen(ground: &Ground<'_>) -> BTreeMap<Required, u64> {
     }
     add(Required::LostAck, super::lost_acks(ground).len());
     if let Ok(faults) = ground.faults() {
-        add(Required::Kill, faults.iter().filter(|fault| fault.kind == FaultKind::Kill).count());
-        add(Required::ClockSkew, faults.iter().filter(|fault| fault.kind == FaultKind::ClockSkew).count());
+        let count = |kind: FaultKind| faults.iter().filter(|fault| fault.kind == kind).count();
+        add(Required::Kill, count(FaultKind::Kill));
+        add(Required::ClockSkew, count(FaultKind::ClockSkew));
+        add(Required::Partition, count(FaultKind::Partition));
+        add(Required::BackendKill, count(FaultKind::BackendKill));
+        add(Required::Deaf, count(FaultKind::Deaf));
+        add(Required::FlakyNetwork, count(FaultKind::FlakyNetwork));
         add(Required::Outage, faults.iter().filter(|fault| fault.is_outage()).count());
         add(Required::Recovery, of_killed(ground).iter().filter(|recovered| recovered.next.is_some()).count());
     }

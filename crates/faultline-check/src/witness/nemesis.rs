@@ -25,6 +25,8 @@ pub enum FaultKind {
     Partition,
     /// Lost or late packets, cut answers.
     FlakyNetwork,
+    /// Notifications did not arrive.
+    Deaf,
     /// Clocks of processes were moved.
     ClockSkew,
     /// A standby received nothing any more, while everything else went on.
@@ -73,7 +75,7 @@ impl Fault {
     pub fn is_outage(&self) -> bool {
         match self.kind {
             FaultKind::DatabaseDown | FaultKind::Failover => true,
-            FaultKind::Partition | FaultKind::Stop => self.owner.is_none(),
+            FaultKind::Partition | FaultKind::Stop => self.owner.is_none() && self.process.is_none(),
             _ => false,
         }
     }

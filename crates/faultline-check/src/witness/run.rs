@@ -42,6 +42,14 @@ pub enum Required {
     Outage,
     /// Jobs of killed workers that were claimed again.
     Recovery,
+    /// Times in which a process and the database did not hear of each other.
+    Partition,
+    /// Sessions that were cancelled or terminated.
+    BackendKill,
+    /// Times in which notifications did not arrive.
+    Deaf,
+    /// Times in which packets were lost or late, or an answer was cut.
+    FlakyNetwork,
     /// Worker processes that were asked to stop and did.
     Shutdown,
     /// Acknowledged jobs that a failover has left behind.

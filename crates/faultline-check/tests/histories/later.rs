@@ -60,6 +60,16 @@ pub(crate) const LATER: &[(u8, &str, Spoil)] = &[
         let resolve = w.history.as_mut().unwrap().iter_mut().find(|o| o.record.action == Action::Resolve).unwrap();
         resolve.record.answer = Some(Answer::Absent);
     }),
+    (27, "a lost claim whose jobs were not found", |w| {
+        let all = w.history.as_mut().unwrap();
+        let claim = all.iter_mut().find(|o| o.record.action == Action::Claim && o.record.jobs == [id(7)]).unwrap();
+        claim.record.phase = Phase::Info;
+        let mut resolve = claim.clone();
+        (resolve.record.phase, resolve.record.action, resolve.record.op) = (Phase::Ok, Action::Resolve, 1_000_000);
+        (resolve.record.of, resolve.record.answer) = (Some(claim.record.op), Some(Answer::Absent));
+        resolve.record.wall_ns += 2 * SECOND * 1000;
+        all.push(resolve);
+    }),
     (28, "a repeated finish was refused", |w| {
         let repeat = operation(w, Action::Finish, 1, 1);
         (repeat.record.phase, repeat.record.answer) = (Phase::Fail, Some(Answer::LeaseLost));

@@ -150,8 +150,7 @@ impl Claimer {
                 .link
                 .call(async |session| recover_claim(session, &queue, lease_id, &floors, look_at).await)
                 .await?;
-            tracing::info!(queue = %self.queue, jobs = found.len(), "found out about a claim whose answer was lost");
-            self.found_out(&found);
+            self.found_out(lease_id, &found);
             self.start(found, &deadline);
             return Ok(true);
         }
@@ -180,6 +179,7 @@ impl Claimer {
         let answer =
             self.link.call(async |session| claim(session, &queue, lease_id, owner, ttl, limit, &floors).await).await;
         if let Err(Error::Indeterminate { .. }) = &answer {
+            tracing::warn!(queue = %self.queue, lease = %lease_id, "the answer of a claim was lost");
             self.shared.client.metrics().engine().indeterminate(Operation::Claim);
             self.unanswered = Some(Unanswered { lease_id, floors, deadline: deadline.clone() });
         }
@@ -187,7 +187,9 @@ impl Claimer {
     }
 
     /// A claim whose answer was lost took these jobs.
-    fn found_out(&mut self, found: &[ClaimedJob]) {
+    fn found_out(&mut self, lease_id: LeaseId, found: &[ClaimedJob]) {
+        let jobs = found.len();
+        tracing::info!(queue = %self.queue, lease = %lease_id, jobs, "found out about a claim whose answer was lost");
         self.unanswered = None;
         let resolution = if found.is_empty() { Resolution::DidNotHappen } else { Resolution::Happened };
         self.shared.client.metrics().engine().resolved(Operation::Claim, resolution);
@@ -273,7 +275,7 @@ impl Claimer {
                 .await;
             match found {
                 Ok(found) => {
-                    self.found_out(&found);
+                    self.found_out(lease_id, &found);
                     for job in found {
                         let kind = self.count(&job);
                         self.shared.registry.insert(job.id, job.lease_id, self.queue.clone(), deadline.apart());

@@ -147,6 +147,9 @@ async fn flush(shared: &Shared, link: &Link, queue: &Arc<str>, waiting: Vec<Wait
                 if matches!(error, Error::Indeterminate { .. }) {
                     metrics.indeterminate(Operation::Finish);
                     unanswered += 1;
+                    for Finish { id, lease_id, .. } in part.iter().map(Borrow::<Finish>::borrow) {
+                        tracing::debug!(job = %id, lease = %lease_id, "the answer of a finish was lost");
+                    }
                 }
                 let wait = pause.next();
                 tracing::warn!(%queue, waiting = part.len(), %error, ?wait, "could not end attempts; trying again");
@@ -178,6 +181,7 @@ fn settle(shared: &Shared, ended: &Ended, answer: Finished) {
     shared.registry.remove(finish.id, finish.lease_id);
     if let Finished::Moved(state) = answer {
         ended.kind.ended(end_of(&finish.ending, state), ended.cause);
+        tracing::debug!(job = %finish.id, lease = %finish.lease_id, state = state.as_str(), "the finish was answered");
     }
     match answer {
         Finished::Moved(State::Succeeded) => count(&counters.succeeded),
