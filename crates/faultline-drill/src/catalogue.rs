@@ -46,6 +46,10 @@ pub struct Drill {
 pub(crate) struct Scene {
     /// Jobs that a worker runs at once.
     pub(crate) slots: usize,
+    /// How long handlers may go on when a worker is told to stop.
+    pub(crate) grace: Duration,
+    /// Whether jobs kill their workers, which are then replaced.
+    pub(crate) mortal: bool,
     /// Settings of the cluster beside the usual ones.
     pub(crate) settings: &'static [(&'static str, &'static str)],
 }
@@ -75,7 +79,7 @@ impl Drill {
         required: &[(Required::Success, 10)],
         lease_ttl: SHORT_LEASE,
         needs: &[],
-        scene: Scene { slots: 6, settings: &[] },
+        scene: Scene { slots: 6, grace: Duration::from_secs(5), mortal: false, settings: &[] },
         load: Load { clients: 2, pause: Duration::from_millis(100), per_key: 1, max_attempts: 8, timeout: "60s" },
         plan: |_, _| Vec::new(),
         work: |rng, number| Work::calm(rng, number),

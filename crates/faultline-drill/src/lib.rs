@@ -13,6 +13,7 @@
 //! | `stage`, `process` | what faults act on: the cluster and the processes |
 //! | `enqueuer`, `http` | the load |
 //! | `worker` | the worker process of a drill |
+//! | `orders` | points at which something happens to it |
 //! | `sampler`, `history`, `database`, `logs` | the witnesses |
 //! | `report`, `timeline` | the table, `report.json`, `report.html` |
 
@@ -27,6 +28,7 @@ mod http;
 mod logs;
 mod needs;
 mod nemesis;
+mod orders;
 mod process;
 mod report;
 mod run;
@@ -39,7 +41,8 @@ mod worker;
 
 pub use catalogue::{DRILLS, Drill, select};
 pub use error::DrillError;
-pub use faults::{Database, Fault, KillPoint, Outage, Process};
+pub use faults::{Database, Fault, Outage, Process, Signals};
+pub use orders::{Point, Trap};
 pub use report::{Needed, Report, Spread};
 pub use run::{Options, run};
 pub use schedule::{Step, plan};

@@ -8,7 +8,7 @@ use crate::DrillError;
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::File;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -31,6 +31,8 @@ pub(crate) struct Launcher {
 pub(crate) struct Process {
     pub(crate) name: String,
     child: Child,
+    /// Its process id, also when it has ended.
+    last_pid: Option<i32>,
     /// Held open: its end stops the process.
     _stdin: Option<ChildStdin>,
 }
@@ -86,7 +88,8 @@ impl Launcher {
         let started = command.spawn().map_err(DrillError::io(format!("start {}", self.program.display())));
         let mut child = started?;
         let stdin = child.stdin.take();
-        Ok(Process { name: name.to_owned(), child, _stdin: stdin })
+        let last_pid = child.id().and_then(|id| i32::try_from(id).ok());
+        Ok(Process { name: name.to_owned(), child, last_pid, _stdin: stdin })
     }
 }
 
@@ -94,6 +97,11 @@ impl Process {
     /// Its process id; none once it has ended.
     pub(crate) fn pid(&self) -> Option<i32> {
         self.child.id().and_then(|id| i32::try_from(id).ok())
+    }
+
+    /// The process id that it has or had.
+    pub(crate) fn last_pid(&self) -> Option<i32> {
+        self.last_pid
     }
 
     /// Sends a signal; one that has ended needs none.
@@ -121,9 +129,4 @@ impl Process {
             let _ = self.child.kill().await;
         }
     }
-}
-
-/// Where the directory of a process's order to die is.
-pub(crate) fn order(dir: &Path, process: &str) -> PathBuf {
-    dir.join(format!("kill-{process}"))
 }

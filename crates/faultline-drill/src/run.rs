@@ -91,8 +91,9 @@ async fn carry_out(
         dir: dir.to_owned(),
         lease_ttl: drill.lease_ttl,
     };
-    write_json(&dir.join(worker::SETTINGS), &Settings { lease_ttl: drill.lease_ttl, slots: drill.scene.slots })?;
-    let mut stage = Stage::set(Arc::new(Mutex::new(cluster)), launcher, options.workers).await?;
+    let (lease_ttl, slots, grace) = (drill.lease_ttl, drill.scene.slots, drill.scene.grace);
+    write_json(&dir.join(worker::SETTINGS), &Settings { lease_ttl, slots, grace })?;
+    let mut stage = Stage::set(Arc::new(Mutex::new(cluster)), launcher, options.workers, drill.scene.mortal).await?;
     tell(&format!("Postgres, the API and {} workers run", options.workers));
 
     let mut tasks = JoinSet::new();
@@ -155,11 +156,11 @@ async fn prepare(url: &str) -> Result<(), DrillError> {
 async fn drain(stage: &mut Stage, url: &str) -> Result<bool, DrillError> {
     let client = database::connect(url).await?;
     let end = Instant::now() + DRAIN_LIMIT;
-    while database::unfinished(&client).await? > 0 {
+    while database::unfinished(&client).await? > 0 || stage.somebody_stops() {
         if Instant::now() > end {
             return Ok(false);
         }
-        stage.watch()?;
+        stage.watch().await?;
         tokio::time::sleep(LOOK_EVERY).await;
     }
     Ok(true)

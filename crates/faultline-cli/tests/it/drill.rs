@@ -88,7 +88,7 @@ fn an_unknown_drill_is_a_wrong_call() {
 /// A drill at the moment that is hardest to clean up, with all that it has started: Postgres, the API, the workers.
 fn drill_with_a_stopped_worker() -> (Background, Vec<i32>) {
     let mut drill = Background::start(&mut program(&["drill", "run", "zombie"]));
-    drill.line("stopped for");
+    drill.line("is stopped");
     let stopped = |pid: &i32| state_and_parent(*pid).is_some_and(|(state, _)| state == 'T');
     let started = until("a worker to be stopped", || {
         let started = descendants(drill.pid());

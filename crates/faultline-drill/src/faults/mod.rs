@@ -4,7 +4,7 @@ mod database;
 mod process;
 
 pub use database::{Database, Outage};
-pub use process::{KillPoint, Process};
+pub use process::{Process, Signals};
 
 use crate::DrillError;
 use crate::stage::Stage;

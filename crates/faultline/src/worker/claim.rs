@@ -172,6 +172,10 @@ impl Claimer {
 
     fn start(&self, claimed: Vec<ClaimedJob>) {
         self.shared.counters.claimed.fetch_add(claimed.len() as u64, Ordering::Relaxed);
+        if let Some(first) = claimed.first() {
+            let lease = first.lease_id;
+            tracing::debug!(name: "claimed", queue = %self.queue, %lease, jobs = claimed.len(), "claimed");
+        }
         for job in claimed {
             self.start_one(job);
         }

@@ -115,6 +115,7 @@ async fn listen(session: &Session) -> Result<()> {
 async fn renew_all(shared: &Shared, facts: &WorkerFacts, session: &Session, limit: Duration) -> Result<()> {
     for (queue, held) in shared.registry.by_queue() {
         for part in held.chunks(RENEW_LIMIT) {
+            tracing::trace!(name: "renewing", worker = %facts.id, %queue, leases = part.len(), "renewing");
             let renewed = within(limit, renew(session, &queue, part, shared.lease_ttl)).await?;
             let kept: HashSet<(JobId, LeaseId)> = renewed.iter().map(|r| (r.id, r.lease_id)).collect();
             for renewed in renewed.iter().filter(|renewed| renewed.cancel) {
