@@ -34,7 +34,9 @@ const LOOK_SHARE: u32 = 20;
 const LONGEST_TICK: Duration = Duration::from_secs(30);
 /// How long a worker's presence may be missing before its jobs are recovered.
 const ABSENCE_GRACE: Duration = Duration::from_secs(2);
-/// A delay of the next look that breaks the contact: the process was stopped, or the database did not answer.
+/// A delay of a look or of its answer that breaks the contact: the process was stopped, or the database did not answer. Never
+/// more than half of a lease time: a lease that was renewed in time has two thirds left, so that whoever could not renew during
+/// the gap holds on to his when it ends.
 const CONTACT_GAP: Duration = Duration::from_secs(4);
 /// Rows beyond the slots of all workers that a look covers: queued rows before the last running one, such as released ones.
 const LOOK_BEYOND: i64 = 1000;
@@ -158,7 +160,8 @@ impl Reaper {
 
     async fn look(&mut self) -> Result<Watch> {
         let began = Instant::now();
-        if began.duration_since(self.next_look) > CONTACT_GAP {
+        let gap = CONTACT_GAP.min(self.lease_ttl / 2);
+        if began.duration_since(self.next_look) > gap {
             // This process was stopped: others may have been as well.
             self.lose_contact();
         }
@@ -166,7 +169,7 @@ impl Reaper {
         let look_at = self.look_at;
         let found = self.link.call(async |session| watch(session, &queues, look_at).await).await?;
         let now = Instant::now();
-        if now.duration_since(began) > CONTACT_GAP {
+        if now.duration_since(began) > gap {
             self.lose_contact();
         }
         // An outage that fell between two looks failed neither; but it ended the session.
@@ -297,6 +300,44 @@ mod tests {
             reaper.look().await.unwrap();
             assert!(reaper.contact_since.is_some_and(|since| since > first));
             assert!(!reaper.steady);
+        });
+    }
+
+    /// A database that stands still for longer than a lease keeps live workers from renewing, and sees their leases expired when
+    /// it goes on.
+    #[test]
+    fn a_look_that_hung_for_as_long_as_a_lease_reaps_nobody() {
+        let runtime = runtime();
+        let database = testing::database(migrate);
+        runtime.block_on(async {
+            let client = Client::lazy(&database.url()).unwrap();
+            let mut reaper = Reaper::of(&client, vec!["default".into()]).lease_ttl(Duration::from_secs(2));
+            reaper.look().await.unwrap();
+            reaper.contact_since = Some(Instant::now().checked_sub(Duration::from_secs(60)).unwrap());
+            let connect = async || {
+                let (client, connection) =
+                    tokio_postgres::connect(&database.url(), tokio_postgres::NoTls).await.unwrap();
+                tokio::spawn(connection);
+                client
+            };
+            let (mut stalled, other) = (connect().await, connect().await);
+            let worker = "select faultline.enqueue(kind => 'work');
+                update faultline.jobs set state = 'running', attempts = 1, lease_id = gen_random_uuid(),
+                    lease_owner = gen_random_uuid(), started_at = clock_timestamp(),
+                    lease_expires_at = clock_timestamp() + interval '2 seconds'";
+            let stall = stalled.transaction().await.unwrap();
+            stall.batch_execute("lock table faultline.workers").await.unwrap();
+            other.batch_execute(worker).await.unwrap();
+            let expired = async {
+                let sql = "select pg_sleep_until((select max(lease_expires_at) from faultline.jobs) + interval '10 milliseconds')";
+                other.batch_execute(sql).await.unwrap();
+                stall.commit().await.unwrap();
+            };
+            reaper.next_look = Instant::now();
+            let (looked, ()) = tokio::join!(reaper.look(), expired);
+            assert!(!looked.unwrap().expired.is_empty(), "it saw the lease expired");
+            let running = "select count(*) from faultline.jobs where state = 'running'";
+            assert_eq!(other.query_one(running, &[]).await.unwrap().get::<_, i64>(0), 1);
         });
     }
 }
