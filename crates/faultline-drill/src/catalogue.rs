@@ -90,10 +90,12 @@ impl Drill {
 /// Every drill.
 pub const DRILLS: &[Drill] = &[
     drills::kill_worker::DRILL,
-    drills::database_outage::DRILL,
-    drills::zombie::DRILL,
-    drills::duplicate_submission::DRILL,
     drills::failing_jobs::DRILL,
+    drills::lease_expiry::DRILL,
+    drills::database_outage::DRILL,
+    drills::duplicate_submission::DRILL,
+    drills::zombie::DRILL,
+    drills::mass_stall::DRILL,
 ];
 
 /// The drills that names stand for; `all` is every drill, `fast` those that run wherever the tests do.

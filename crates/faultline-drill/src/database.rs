@@ -2,7 +2,8 @@
 
 use crate::DrillError;
 use crate::history::Lines;
-use faultline_check::witness::{Effect, Event, JobRow, Reason, Sample, SessionSample, State};
+use faultline_check::witness::{Effect, Event, JobRow, QueueSample, Reason, Sample, SessionSample, State};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 use tokio_postgres::{Client, NoTls, Row};
@@ -60,16 +61,47 @@ pub(crate) async fn sample(client: &mut Client, number: u32) -> Result<Vec<Sampl
                            (extract(epoch from clock_timestamp()) * 1000000)::bigint
                       from pg_stat_activity where state like 'idle in transaction%' and datname = current_database()";
     let sessions = tx.query(sessions, &[]).await?;
+    let workers = tx.query(LIVE_WORKERS, &[]).await?;
     tx.commit().await?;
-    let mut all = Vec::with_capacity(jobs.len() + sessions.len());
-    for row in &jobs {
-        all.push(Sample::Job(job_row(row, number)?));
-    }
+    let rows: Vec<JobRow> = jobs.iter().map(|row| job_row(row, number)).collect::<Result<_, _>>()?;
+    let mut all = queues(&rows, &workers, number);
+    all.extend(rows.into_iter().map(Sample::Job));
     all.extend(sessions.iter().map(|row| {
         let (pid, application, idle, at_us) = (row.get(0), row.get(1), row.get::<_, i64>(2), row.get(3));
         Sample::Session(SessionSample { sample: number, at_us, pid, application, idle_in_transaction_us: idle.max(0) })
     }));
     Ok(all)
+}
+
+/// Workers that could claim: present, and heard of since a renewal was due. One that was stopped is not for long.
+const LIVE_WORKERS: &str = "
+    select w.id, w.slots, w.queues, (extract(epoch from clock_timestamp()) * 1000000)::bigint
+      from faultline.workers w
+     where w.stopped_at is null and not w.draining
+       and w.heartbeat_at > clock_timestamp() - w.lease_ttl_ms / 3 * interval '1 millisecond' - interval '0.5 seconds'
+       and exists (select from pg_stat_activity a where a.pid = w.presence_pid and a.backend_start = w.presence_started_at)
+     limit 1000";
+
+/// What could be claimed in each queue, and by how many slots; from the rows of the same snapshot. Workers of drills have one
+/// queue each.
+fn queues(rows: &[JobRow], workers: &[Row], number: u32) -> Vec<Sample> {
+    let mut queues: BTreeMap<&str, QueueSample> = BTreeMap::new();
+    for worker in workers {
+        let Some(name) = worker.get::<_, Vec<&str>>(2).first().copied() else { continue };
+        let (owner, slots, at_us): (Uuid, i32, i64) = (worker.get(0), worker.get(1), worker.get(3));
+        let running = rows.iter().filter(|row| row.state == State::Running && row.owner == Some(owner)).count();
+        let free = u64::try_from(slots).unwrap_or(0).saturating_sub(running as u64);
+        let due = |row: &&JobRow| row.state == State::Queued && row.queue == name && row.next_run_us <= row.at_us;
+        let queue = queues.entry(name).or_insert_with(|| QueueSample {
+            sample: number,
+            at_us,
+            queue: name.to_owned(),
+            claimable: rows.iter().filter(due).count() as u64,
+            free_slots: 0,
+        });
+        queue.free_slots += free;
+    }
+    queues.into_values().map(Sample::Queue).collect()
 }
 
 /// Writes what the database knows at the end of a run; answers its clock.

@@ -8,7 +8,7 @@ use crate::timeline;
 use faultline_check::witness::{Action, Answer, Event, FaultKind, Operation, Phase, Reason, Required, Witnesses};
 use faultline_check::{Verdict, check, read_dir};
 use serde::Serialize;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -219,7 +219,13 @@ fn recoveries(witnesses: &Witnesses) -> Vec<i64> {
 
 /// The waits of the jobs that `owner` held at a time and that were reaped from it, until their next claim.
 fn takeovers(events: &[Event], owner: Uuid, since_us: i64) -> Vec<i64> {
-    let reaped = events.iter().filter(|e| e.owner == Some(owner) && e.reason.is_reap() && e.at_us >= since_us);
+    let held: HashSet<_> = events
+        .iter()
+        .filter(|e| e.is_claim() && e.owner == Some(owner) && e.at_us <= since_us)
+        .map(|e| (e.job, e.lease))
+        .collect();
+    let reaped =
+        events.iter().filter(|e| e.reason.is_reap() && e.at_us >= since_us && held.contains(&(e.job, e.lease)));
     let again = |reaped: &Event| {
         let next = events.iter().filter(|e| e.job == reaped.job && e.seq > reaped.seq && e.is_claim()).map(|e| e.at_us);
         next.min().map(|at| at - since_us)

@@ -12,7 +12,7 @@ use std::time::Duration;
 /// More faults than any duration holds.
 pub(crate) const ENOUGH: usize = 50;
 /// Before the first fault, ms: time to claim something.
-const FIRST_MS: u64 = 1000;
+pub(crate) const FIRST_MS: u64 = 1000;
 
 /// A fault and its time after the start of the load.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -112,6 +112,11 @@ mod tests {
         };
         let points: BTreeSet<&str> = plan("kill-worker").iter().filter_map(killed_at).collect();
         assert_eq!(points.len(), Point::ALL.len());
-        assert!(plan("zombie").len() >= 2);
+        let stopped_at = |step: &Step| match step.fault {
+            Fault::Process(Process::StopAt { point, .. }) => Some(point.name()),
+            _ => None,
+        };
+        let points: BTreeSet<&str> = plan("zombie").iter().filter_map(stopped_at).collect();
+        assert_eq!(points.len(), 4);
     }
 }

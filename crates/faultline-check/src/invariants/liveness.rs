@@ -119,7 +119,7 @@ pub(super) fn an_outage_costs_nothing(ground: &Ground<'_>) -> Found {
     let Some(first) = faults.iter().filter(|fault| fault.is_outage()).map(|fault| fault.began_us).min() else {
         return Err(NotCheckable("the run had no outage".to_owned()));
     };
-    let hit: HashSet<Uuid> = faults.iter().filter_map(|fault| fault.owner).collect();
+    let hit = |owner, at_us| faults.iter().any(|fault| fault.owner == Some(owner) && fault.began_us <= at_us);
     let enqueues = ground.operations(Action::Enqueue).unwrap_or_default();
     let jobs = |with: bool| enqueues.iter().filter(move |o| o.record.effect_tx == with).filter_map(|o| o.record.job);
     let using: HashSet<Uuid> = jobs(true).collect();
@@ -129,7 +129,7 @@ pub(super) fn an_outage_costs_nothing(ground: &Ground<'_>) -> Found {
         ends.iter().filter(|o| o.record.answer == Some(Answer::Erred)).filter_map(|o| o.held()).collect();
     let mut found = Findings::default();
     for event in ground.lives()?.flat_map(|life| &life.events) {
-        let survivor = event.owner.filter(|owner| !hit.contains(owner));
+        let survivor = event.owner.filter(|owner| !hit(*owner, event.at_us));
         if event.at_us < first || survivor.is_none() || !event.leaves_running() {
             continue;
         }

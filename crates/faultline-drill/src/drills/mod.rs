@@ -4,4 +4,6 @@ pub(crate) mod database_outage;
 pub(crate) mod duplicate_submission;
 pub(crate) mod failing_jobs;
 pub(crate) mod kill_worker;
+pub(crate) mod lease_expiry;
+pub(crate) mod mass_stall;
 pub(crate) mod zombie;
