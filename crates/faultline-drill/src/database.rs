@@ -3,6 +3,7 @@
 use crate::DrillError;
 use crate::history::Lines;
 use faultline_check::witness::{Effect, Event, JobRow, QueueSample, Reason, Sample, SessionSample, State};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 use tokio_postgres::{Client, NoTls, Row};
@@ -75,17 +76,11 @@ pub(crate) async fn sample(client: &mut Client, number: u32, queue: &str) -> Res
                       from pg_stat_activity where state like 'idle in transaction%' and datname = current_database() and application_name like 'faultline%'";
     let sessions = tx.query(sessions, &[]).await?;
     let port = tx.query_one("select coalesce(inet_server_port(), 0)", &[]).await?.get(0);
-    let queues = tx.query(QUEUES, &[&queue]).await?;
+    let workers = tx.query(LIVE_WORKERS, &[&queue]).await?;
     tx.commit().await?;
-    let mut all = Vec::with_capacity(jobs.len() + sessions.len() + queues.len());
-    all.extend(queues.iter().map(|row| {
-        let count = |column| u64::try_from(row.get::<_, i64>(column)).unwrap_or(0);
-        let (claimable, free_slots) = (count(2), count(3));
-        Sample::Queue(QueueSample { sample: number, at_us: row.get(0), queue: row.get(1), claimable, free_slots })
-    }));
-    for row in &jobs {
-        all.push(Sample::Job(job_row(row, number)?));
-    }
+    let rows: Vec<JobRow> = jobs.iter().map(|row| job_row(row, number)).collect::<Result<_, _>>()?;
+    let mut all = queues(&rows, &workers, number);
+    all.extend(rows.into_iter().map(Sample::Job));
     all.extend(sessions.iter().map(|row| {
         let (pid, application, idle, at_us) = (row.get(0), row.get(1), row.get::<_, i64>(2), row.get(3));
         Sample::Session(SessionSample {
@@ -98,6 +93,37 @@ pub(crate) async fn sample(client: &mut Client, number: u32, queue: &str) -> Res
         })
     }));
     Ok((all, port))
+}
+
+/// Workers that could claim: present, and heard of since a renewal was due. One that was stopped is not for long.
+const LIVE_WORKERS: &str = "
+    select w.id, w.slots, w.queues, (extract(epoch from clock_timestamp()) * 1000000)::bigint
+      from faultline.workers w
+     where w.stopped_at is null and not w.draining
+       and w.heartbeat_at > clock_timestamp() - w.lease_ttl_ms / 3 * interval '1 millisecond' - interval '0.5 seconds'
+       and exists (select from pg_stat_activity a where a.pid = w.presence_pid and a.backend_start = w.presence_started_at)
+     limit 1000";
+
+/// What could be claimed in each queue, and by how many slots; from the rows of the same snapshot. Workers of drills have one
+/// queue each.
+fn queues(rows: &[JobRow], workers: &[Row], number: u32) -> Vec<Sample> {
+    let mut queues: BTreeMap<&str, QueueSample> = BTreeMap::new();
+    for worker in workers {
+        let Some(name) = worker.get::<_, Vec<&str>>(2).first().copied() else { continue };
+        let (owner, slots, at_us): (Uuid, i32, i64) = (worker.get(0), worker.get(1), worker.get(3));
+        let running = rows.iter().filter(|row| row.state == State::Running && row.owner == Some(owner)).count();
+        let free = u64::try_from(slots).unwrap_or(0).saturating_sub(running as u64);
+        let due = |row: &&JobRow| row.state == State::Queued && row.queue == name && row.next_run_us <= row.at_us;
+        let queue = queues.entry(name).or_insert_with(|| QueueSample {
+            sample: number,
+            at_us,
+            queue: name.to_owned(),
+            claimable: rows.iter().filter(due).count() as u64,
+            free_slots: 0,
+        });
+        queue.free_slots += free;
+    }
+    queues.into_values().map(Sample::Queue).collect()
 }
 
 /// Writes what the database knows at the end of a run; answers its clock.
@@ -133,17 +159,6 @@ pub(crate) async fn dump(client: &Client, dir: &Path, queue: &str) -> Result<i64
     let clock = "select (extract(epoch from clock_timestamp()) * 1000000)::bigint";
     Ok(client.query_one(clock, &[]).await?.get(0))
 }
-
-/// What is due, and the slots of workers that have renewed within a lease time: others may be stopped or cut off.
-const QUEUES: &str = "
-    select (extract(epoch from clock_timestamp()) * 1000000)::bigint, q.name,
-           (select count(*) from faultline.jobs j
-             where j.queue = q.name and j.state = 'queued' and j.next_run_at <= clock_timestamp()),
-           (select coalesce(sum(w.slots), 0) from faultline.workers w
-             where w.stopped_at is null and q.name = any (w.queues)
-               and w.heartbeat_at > clock_timestamp() - w.lease_ttl_ms * interval '1 millisecond')
-           - (select count(*) from faultline.jobs j where j.queue = q.name and j.state = 'running')
-      from (values ($1::text)) as q(name)";
 
 const EVENTS: &str = "
     select job_id, seq, (extract(epoch from at) * 1000000)::bigint, from_state::text, to_state::text, attempt, max_attempts,

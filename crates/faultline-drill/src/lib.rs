@@ -14,6 +14,7 @@
 //! | `stage`, `process`, `proxy` | what faults act on: the cluster, the processes, and the network between them |
 //! | `enqueuer`, `http` | the load |
 //! | `worker` | the worker process of a drill |
+//! | `orders` | points at which something happens to it |
 //! | `sampler`, `history`, `database`, `logs`, `old` | the witnesses |
 //! | `report`, `timeline` | the table, `report.json`, `report.html` |
 
@@ -30,6 +31,7 @@ mod logs;
 mod needs;
 mod nemesis;
 mod old;
+mod orders;
 mod process;
 mod proxy;
 mod report;
@@ -43,7 +45,8 @@ mod worker;
 
 pub use catalogue::{DRILLS, Drill, select};
 pub use error::DrillError;
-pub use faults::{Database, Fault, KillPoint, Network, Outage, Process, Replication, Strike, Who};
+pub use faults::{Database, Fault, Network, Outage, Process, Replication, Signals, Strike, Who};
+pub use orders::{Point, Trap};
 pub use proxy::{Cut, Noise, Statement, Way};
 pub use report::{Needed, Report, Spread};
 pub use run::{Options, run};

@@ -10,7 +10,7 @@ use crate::proxy::Proxy;
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -39,6 +39,8 @@ pub(crate) struct Process {
     /// Its way to the database, where that can be broken.
     pub(crate) link: Option<Proxy>,
     child: Child,
+    /// Its process id, also when it has ended.
+    last_pid: Option<i32>,
     /// Held open: its end stops the process.
     _stdin: Option<ChildStdin>,
 }
@@ -104,7 +106,8 @@ impl Launcher {
         let started = command.spawn().map_err(DrillError::io(format!("start {}", self.program.display())));
         let mut child = started?;
         let stdin = child.stdin.take();
-        Ok(Process { name: name.to_owned(), link, child, _stdin: stdin })
+        let last_pid = child.id().and_then(|id| i32::try_from(id).ok());
+        Ok(Process { name: name.to_owned(), link, child, last_pid, _stdin: stdin })
     }
 }
 
@@ -112,6 +115,11 @@ impl Process {
     /// Its process id; none once it has ended.
     pub(crate) fn pid(&self) -> Option<i32> {
         self.child.id().and_then(|id| i32::try_from(id).ok())
+    }
+
+    /// The process id that it has or had.
+    pub(crate) fn last_pid(&self) -> Option<i32> {
+        self.last_pid
     }
 
     /// Sends a signal; one that has ended needs none.
@@ -139,9 +147,4 @@ impl Process {
             let _ = self.child.kill().await;
         }
     }
-}
-
-/// Where the directory of a process's order to die is.
-pub(crate) fn order(dir: &Path, process: &str) -> PathBuf {
-    dir.join(format!("kill-{process}"))
 }

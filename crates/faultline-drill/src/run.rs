@@ -106,9 +106,9 @@ async fn carry_out(
     let (program, lease_ttl) = (options.program.clone(), drill.lease_ttl);
     let proxied = ground.port().filter(|_| drill.scene.proxied);
     let launcher = Launcher { program, url: url.clone(), dir: dir.to_owned(), lease_ttl, proxied, seed: options.seed };
-    let told = Settings { lease_ttl, queue: queue.clone(), slots: drill.scene.slots };
-    write_json(&dir.join(worker::SETTINGS), &told)?;
-    let mut stage = Stage::set(ground, launcher, options.workers).await?;
+    let (slots, grace) = (drill.scene.slots, drill.scene.grace);
+    write_json(&dir.join(worker::SETTINGS), &Settings { lease_ttl, queue: queue.clone(), slots, grace })?;
+    let mut stage = Stage::set(ground, launcher, options.workers, drill.scene.mortal).await?;
     tell(&format!("the API and {} workers run on {}", options.workers, ground.shown()));
 
     let mut tasks = JoinSet::new();
@@ -155,11 +155,11 @@ async fn carry_out(
 async fn drain(stage: &mut Stage, url: &str, queue: &str) -> Result<bool, DrillError> {
     let client = database::connect(url).await?;
     let end = Instant::now() + DRAIN_LIMIT;
-    while database::unfinished(&client, queue).await? > 0 {
+    while database::unfinished(&client, queue).await? > 0 || stage.somebody_stops() {
         if Instant::now() > end {
             return Ok(false);
         }
-        stage.watch()?;
+        stage.watch().await?;
         tokio::time::sleep(LOOK_EVERY).await;
     }
     Ok(true)

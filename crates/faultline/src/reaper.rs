@@ -343,4 +343,42 @@ mod tests {
             assert!(reaper.contact_since.is_some_and(|since| since > first));
         });
     }
+
+    /// A database that stands still for longer than a lease keeps live workers from renewing, and sees their leases expired when
+    /// it goes on.
+    #[test]
+    fn a_look_that_hung_for_as_long_as_a_lease_reaps_nobody() {
+        let runtime = runtime();
+        let database = testing::database(migrate);
+        runtime.block_on(async {
+            let client = Client::lazy(&database.url()).unwrap();
+            let mut reaper = Reaper::of(&client, vec!["default".into()]).lease_ttl(Duration::from_secs(2));
+            reaper.look().await.unwrap();
+            reaper.contact_since = Some(Instant::now().checked_sub(Duration::from_secs(60)).unwrap());
+            let connect = async || {
+                let (client, connection) =
+                    tokio_postgres::connect(&database.url(), tokio_postgres::NoTls).await.unwrap();
+                tokio::spawn(connection);
+                client
+            };
+            let (mut stalled, other) = (connect().await, connect().await);
+            let worker = "select faultline.enqueue(kind => 'work');
+                update faultline.jobs set state = 'running', attempts = 1, lease_id = gen_random_uuid(),
+                    lease_owner = gen_random_uuid(), started_at = clock_timestamp(),
+                    lease_expires_at = clock_timestamp() + interval '2 seconds'";
+            let stall = stalled.transaction().await.unwrap();
+            stall.batch_execute("lock table faultline.workers").await.unwrap();
+            other.batch_execute(worker).await.unwrap();
+            let expired = async {
+                let sql = "select pg_sleep_until((select max(lease_expires_at) from faultline.jobs) + interval '10 milliseconds')";
+                other.batch_execute(sql).await.unwrap();
+                stall.commit().await.unwrap();
+            };
+            reaper.next_look = Instant::now();
+            let (looked, ()) = tokio::join!(reaper.look(), expired);
+            assert!(!looked.unwrap().expired.is_empty(), "it saw the lease expired");
+            let running = "select count(*) from faultline.jobs where state = 'running'";
+            assert_eq!(other.query_one(running, &[]).await.unwrap().get::<_, i64>(0), 1);
+        });
+    }
 }

@@ -13,7 +13,7 @@ mod sample;
 pub use effects::Effect;
 pub use events::{Event, Reason, State};
 pub use history::{Action, Answer, Operation, Phase, Record, operations};
-pub use nemesis::{Fault, FaultKind, FaultRecord, faults};
+pub use nemesis::{Fault, FaultKind, FaultRecord, Place, faults};
 pub use run::{Required, Run};
 pub use sample::{HealthSample, JobRow, MetricsSample, QueueSample, Sample, SessionSample};
 

@@ -11,7 +11,7 @@ mod spoil;
 
 use common::{SECOND, id, status, violated};
 use earlier::EARLIER;
-use faultline_check::witness::{Action, Required};
+use faultline_check::witness::*;
 use faultline_check::{INVARIANTS, Status, Witnesses, check};
 use good::{good, poisoned};
 use later::{LATER, POISONED};
@@ -53,6 +53,38 @@ fn every_checkable_invariant_has_a_run_that_breaks_it() {
     let all: BTreeSet<u8> = (1..=40).filter(|number| *number != 38).collect();
     assert_eq!(broken, all);
     assert!(INVARIANTS.iter().map(|invariant| invariant.number).eq(1..=40));
+}
+
+#[test]
+fn what_a_drill_may_require_is_counted() {
+    let mut w = good();
+    let at = |point: &str, lease| Some(Place { point: point.into(), job: Some(id(4)), lease: Some(id(lease)) });
+    let nemesis = w.nemesis.as_mut().unwrap();
+    let find = |kind, faults: &mut Vec<Fault>| faults.iter().position(|fault| fault.kind == kind).unwrap();
+    let (kill, stop) = (find(FaultKind::Kill, nemesis), find(FaultKind::Stop, nemesis));
+    (nemesis[kill].at, nemesis[stop].at) = (at("after-claim", 0xa2), at("mid-handler", 0xc1));
+    let another = Fault { at: at("in-renewal", 0), ..nemesis[kill].clone() };
+    nemesis.extend([another.clone(), another]);
+    let shutdown = w.history.as_mut().unwrap().iter_mut().find(|o| o.record.action == Action::Shutdown).unwrap();
+    shutdown.record.answer = Some(Answer::AtOnce);
+    shutdown.record.wall_ns = w.nemesis.as_ref().unwrap().iter().find(|f| f.is_outage()).unwrap().began_us * 1000;
+    let success = w.events.as_mut().unwrap().iter_mut().find(|e| e.to == Some(State::Succeeded)).unwrap();
+    success.lease_expires_us = Some(success.at_us - 1);
+    let verdict = check(&w);
+    let seen = |what| verdict.seen[&what];
+    assert_eq!(seen(Required::KillPoint), 2, "points count once");
+    assert_eq!(
+        (seen(Required::ShutdownAtOnce), seen(Required::ShutdownInOutage), seen(Required::LateSuccess)),
+        (1, 1, 1)
+    );
+    let refused = [
+        Required::RefusedAfterClaim,
+        Required::RefusedMidHandler,
+        Required::RefusedAfterEffect,
+        Required::RefusedFinishSent,
+    ];
+    assert_eq!(refused.map(seen), [0, 1, 0, 0], "only where that very attempt was stopped");
+    assert_eq!(check(&poisoned()).seen[&Required::Exit], 5);
 }
 
 #[test]

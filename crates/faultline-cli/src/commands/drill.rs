@@ -97,6 +97,13 @@ pub(crate) struct WorkerOptions {
     process: String,
 }
 
+impl WorkerOptions {
+    /// What listens to the log of this worker.
+    pub(crate) fn trap(&self) -> faultline_drill::Trap {
+        faultline_drill::Trap::new(&self.dir, &self.process)
+    }
+}
+
 /// A takeover needs another worker; more than that many share too few processors to mean anything.
 fn workers(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|count| (2..=64).contains(count)).ok_or_else(|| "expected 2 to 64".to_owned())

@@ -4,7 +4,8 @@
 //! system also has to come back to rest, and each of the others has up to three faults on different victims.
 
 use crate::catalogue::{Drill, Load};
-use crate::faults::{Database, Fault, KillPoint, Outage, Process};
+use crate::faults::{Database, Fault, Outage, Process};
+use crate::orders::Point;
 use crate::schedule::{FIRST_MS, Frame, Step};
 use crate::work::{How, Work};
 use faultline_check::witness::Required;
@@ -46,10 +47,12 @@ impl Kind {
 
     /// A fault on `worker`, or on what there is one of.
     fn draw(self, rng: &mut impl Rng, worker: usize) -> Fault {
-        let mut any = |of: &[KillPoint]| of.choose(rng).copied().unwrap_or(KillPoint::MidHandler);
         match self {
             Self::Kill => Fault::Process(Process::Kill { worker }),
-            Self::KillAt => Fault::Process(Process::KillAt { worker, point: any(&KillPoint::ALL) }),
+            Self::KillAt => {
+                let point = Point::ALL.choose(rng).copied().unwrap_or(Point::MidHandler);
+                Fault::Process(Process::KillAt { worker, point })
+            }
             Self::Stop => Fault::Process(Process::Stop { worker }),
             Self::KillApi => Fault::Process(Process::KillApi),
             Self::Outage => {

@@ -8,16 +8,22 @@ use faultline_check::witness::{FaultKind, FaultRecord, Phase};
 use faultline_cluster::{Cluster, ClusterError, Mode};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use rustix::process::{Pid, Signal, kill_process};
 use serde::Serialize;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
 use tokio_postgres::Client;
 use tokio_util::task::AbortOnDropHandle;
 
 /// Strikes of storms are numbered from here on, those of each storm apart.
 const STRIKES: u64 = 1 << 32;
 const MOST_STRIKES: u64 = 1 << 20;
+/// How long Postgres may take to recover by itself.
+const BACK_LIMIT: Duration = Duration::from_secs(30);
+/// Between two looks whether it has.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// How Postgres is taken away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -29,6 +35,10 @@ pub enum Outage {
     Immediate,
     /// SIGKILL of the postmaster.
     Kill,
+    /// SIGKILL of one worker's backend, upon which Postgres ends every session and recovers.
+    Backend,
+    /// SIGSTOP of every process of Postgres: connections stay, nobody answers.
+    Pause,
 }
 
 impl Outage {
@@ -38,6 +48,9 @@ impl Outage {
             Self::Fast => cluster.stop(Mode::Fast),
             Self::Immediate => cluster.stop(Mode::Immediate),
             Self::Kill => cluster.kill(),
+            Self::Pause => cluster.pause(),
+            // Its backend is killed, and the cluster goes down and comes back by itself.
+            Self::Backend => Ok(()),
         }
     }
 }
@@ -79,7 +92,10 @@ impl Database {
         match self {
             Self::Outage { how } => {
                 stage.log(number, Phase::Invoke, FaultKind::DatabaseDown, None)?;
-                stage.with_cluster(move |cluster| how.take(cluster)).await
+                match how {
+                    Outage::Backend => kill_backend(stage).await,
+                    how => stage.with_cluster(move |cluster| how.take(cluster)).await,
+                }
             }
             Self::Storm { strike, every_ms, seed } => {
                 let client = database::connect(&stage.launcher.url).await?;
@@ -93,8 +109,12 @@ impl Database {
 
     pub(super) async fn end(self, stage: &mut Stage, number: u64) -> Result<(), DrillError> {
         match self {
-            Self::Outage { .. } => {
-                stage.with_cluster(Cluster::start_again).await?;
+            Self::Outage { how } => {
+                match how {
+                    Outage::Fast | Outage::Immediate | Outage::Kill => stage.with_cluster(Cluster::start_again).await?,
+                    Outage::Pause => stage.with_cluster(Cluster::resume).await?,
+                    Outage::Backend => back(stage).await?,
+                }
                 stage.log(number, Phase::Ok, FaultKind::DatabaseDown, None)
             }
             Self::Storm { .. } => {
@@ -116,10 +136,33 @@ async fn storm(client: Client, nemesis: Arc<Lines>, number: u64, how: (Strike, D
         let fault = STRIKES + number * MOST_STRIKES + nth;
         let (wall_ns, kind) = (wall_ns(), FaultKind::BackendKill);
         if database::strike(&client, cancel, rng.random()).await.unwrap_or(false) {
-            let record = FaultRecord { fault, phase: Phase::Invoke, kind, wall_ns, process: None, owner: None };
+            let (phase, at) = (Phase::Invoke, None);
+            let record = FaultRecord { fault, phase, kind, wall_ns, process: None, owner: None, at };
             nemesis.write(&record).expect("a log on the local disk can be written");
         }
         tokio::time::sleep(how.1).await;
+    }
+}
+
+async fn kill_backend(stage: &Stage) -> Result<(), DrillError> {
+    let client = database::connect(&stage.launcher.url).await?;
+    let sql = "select pid from pg_stat_activity where application_name like '%claim%' order by backend_start limit 1";
+    let pid = client.query_one(sql, &[]).await?.get(0);
+    if let Some(pid) = Pid::from_raw(pid) {
+        kill_process(pid, Signal::KILL).map_err(|error| DrillError::io("kill a backend")(error.into()))?;
+    }
+    Ok(())
+}
+
+/// Waits until the database takes connections again.
+async fn back(stage: &Stage) -> Result<(), DrillError> {
+    let end = Instant::now() + BACK_LIMIT;
+    loop {
+        match database::connect(&stage.launcher.url).await {
+            Ok(_) => return Ok(()),
+            Err(error) if Instant::now() > end => return Err(error),
+            Err(_) => tokio::time::sleep(LOOK_EVERY).await,
+        }
     }
 }
 

@@ -223,6 +223,10 @@ impl Claimer {
 
     fn start(&mut self, claimed: Vec<ClaimedJob>, deadline: &Deadline) {
         self.shared.counters.claimed.fetch_add(claimed.len() as u64, Ordering::Relaxed);
+        if let Some(first) = claimed.first() {
+            let lease = first.lease_id;
+            tracing::debug!(name: "claimed", queue = %self.queue, %lease, jobs = claimed.len(), "claimed");
+        }
         for job in claimed {
             let kind = self.count(&job);
             self.start_one(job, kind, deadline.apart());

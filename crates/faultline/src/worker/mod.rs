@@ -302,6 +302,8 @@ impl Worker {
         shared.drain.cancel();
         claims.wait().await;
         shared.handlers_running.close();
+        let running = shared.registry.len();
+        tracing::debug!(name: "draining", worker = %shared.id, running, "claims no more and waits for its handlers");
         if tokio::time::timeout(grace, shared.handlers_running.wait()).await.is_err() {
             shared.registry.drain();
             // A handler that blocks its thread can't be stopped; its lease runs out.

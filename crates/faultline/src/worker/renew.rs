@@ -154,6 +154,7 @@ async fn renew_all(shared: &Shared, facts: &WorkerFacts, session: &Session, limi
     for (queue, held) in shared.registry.by_queue() {
         for part in held.chunks(RENEW_LIMIT) {
             let asked = BootTime::now();
+            tracing::trace!(name: "renewing", worker = %facts.id, %queue, leases = part.len(), "renewing");
             let renewed = within(limit, renew(session, &queue, part, shared.lease_ttl)).await?;
             if let Some(metrics) = shared.metrics.get(&queue) {
                 metrics.renewals.inc_by(renewed.len() as u64);
