@@ -34,7 +34,8 @@ const LOOK_SHARE: u32 = 20;
 const LONGEST_TICK: Duration = Duration::from_secs(30);
 /// How long a worker's presence may be missing before its jobs are recovered.
 const ABSENCE_GRACE: Duration = Duration::from_secs(2);
-/// A delay of the next look that breaks the contact: the process was stopped, or the database did not answer.
+/// A delay of the next look that breaks the contact: the process was stopped, or the database did not answer. Half a lease, if that is
+/// shorter: whoever was stopped for as long with us has renewed at most a third of its lease before, and can do so again in time.
 const CONTACT_GAP: Duration = Duration::from_secs(4);
 /// Rows beyond the slots of all workers that a look covers: queued rows before the last running one, such as released ones.
 const LOOK_BEYOND: i64 = 1000;
@@ -158,7 +159,8 @@ impl Reaper {
 
     async fn look(&mut self) -> Result<Watch> {
         let began = Instant::now();
-        if began.duration_since(self.next_look) > CONTACT_GAP {
+        let gap = CONTACT_GAP.min(self.lease_ttl / 2);
+        if began.duration_since(self.next_look) > gap {
             // This process was stopped: others may have been as well.
             self.lose_contact();
         }
@@ -166,7 +168,7 @@ impl Reaper {
         let look_at = self.look_at;
         let found = self.link.call(async |session| watch(session, &queues, look_at).await).await?;
         let now = Instant::now();
-        if now.duration_since(began) > CONTACT_GAP {
+        if now.duration_since(began) > gap {
             self.lose_contact();
         }
         // An outage that fell between two looks failed neither; but it ended the session.
@@ -294,6 +296,22 @@ mod tests {
             let end = "select pg_terminate_backend(pg_backend_pid())";
             let ended = reaper.link.call(async |session| Ok(session.batch_execute(end).await?)).await;
             assert!(ended.is_err_and(|error| error.is_connection_fault()));
+            reaper.look().await.unwrap();
+            assert!(reaper.contact_since.is_some_and(|since| since > first));
+            assert!(!reaper.steady);
+        });
+    }
+    /// As long as that, others that were stopped as well have lost none of their leases, however short these are.
+    #[test]
+    fn a_stall_of_most_of_a_lease_breaks_the_contact() {
+        let runtime = runtime();
+        let database = testing::database(migrate);
+        runtime.block_on(async {
+            let mut reaper =
+                Reaper::all_queues(&Client::lazy(&database.url()).unwrap()).lease_ttl(Duration::from_secs(2));
+            reaper.look().await.unwrap();
+            let first = reaper.contact_since.unwrap();
+            reaper.next_look = Instant::now() - Duration::from_millis(1500);
             reaper.look().await.unwrap();
             assert!(reaper.contact_since.is_some_and(|since| since > first));
             assert!(!reaper.steady);
