@@ -35,12 +35,10 @@ const LOOK_SHARE: u32 = 20;
 const LONGEST_TICK: Duration = Duration::from_secs(30);
 /// How long a worker's presence may be missing before its jobs are recovered.
 const ABSENCE_GRACE: Duration = Duration::from_secs(2);
-/// A delay of the next look that breaks the contact: the process was stopped, or the database did not answer.
-const LONGEST_GAP: Duration = Duration::from_secs(4);
-/// The same in parts of a lease time, where that is less: leases are renewed in such steps, and must not run out unnoticed.
-const GAPS: u32 = 3;
-/// No shorter delay breaks it: a busy machine has such, and somebody has to reap.
-const SHORTEST_GAP: Duration = Duration::from_millis(300);
+/// A delay of a look or of its answer that breaks the contact: the process was stopped, or the database did not answer. Never more
+/// than half of a lease time: a lease that was renewed in time has two thirds left, so that whoever could not renew during
+/// the gap holds on to his when it ends.
+const CONTACT_GAP: Duration = Duration::from_secs(4);
 /// Rows beyond the slots of all workers that a look covers: queued rows before the last running one, such as released ones.
 const LOOK_BEYOND: i64 = 1000;
 /// Between two reads of the names of all queues.
@@ -165,7 +163,7 @@ impl Reaper {
 
     async fn look(&mut self) -> Result<Watch> {
         let began = Instant::now();
-        let gap = (self.lease_ttl / GAPS).clamp(SHORTEST_GAP, LONGEST_GAP);
+        let gap = CONTACT_GAP.min(self.lease_ttl / 2);
         if began.duration_since(self.next_look) > gap {
             // This process was stopped: others may have been as well.
             self.lose_contact();
@@ -379,6 +377,23 @@ mod tests {
             assert!(!looked.unwrap().expired.is_empty(), "it saw the lease expired");
             let running = "select count(*) from faultline.jobs where state = 'running'";
             assert_eq!(other.query_one(running, &[]).await.unwrap().get::<_, i64>(0), 1);
+        });
+    }
+
+    /// As long as that, others that were stopped as well have lost none of their leases, however short these are.
+    #[test]
+    fn a_stall_of_most_of_a_lease_breaks_the_contact() {
+        let runtime = runtime();
+        let database = testing::database(migrate);
+        runtime.block_on(async {
+            let mut reaper =
+                Reaper::all_queues(&Client::lazy(&database.url()).unwrap()).lease_ttl(Duration::from_secs(2));
+            reaper.look().await.unwrap();
+            let first = reaper.contact_since.unwrap();
+            reaper.next_look = Instant::now() - Duration::from_millis(1500);
+            reaper.look().await.unwrap();
+            assert!(reaper.contact_since.is_some_and(|since| since > first));
+            assert!(!reaper.steady);
         });
     }
 }
