@@ -77,6 +77,7 @@ pub async fn reap(
     absent: &[WorkerId],
     look_at: i64,
 ) -> Result<Vec<(JobId, State)>> {
+    mutant!("reap-in-two-statements", { return crate::mutants::reap_in_two_statements(client, queues).await });
     let absent: Vec<Uuid> = absent.iter().map(|worker| worker.0).collect();
     let limit = i64::try_from(REAP_LIMIT).unwrap_or(i64::MAX);
     let reaped = query(client, REAP, &[&queues, &absent, &look_at, &limit])

@@ -252,6 +252,8 @@ async fn run_one(
 ) {
     let (id, lease_id, queue) = (run.id(), run.lease_id(), Arc::<str>::from(run.queue()));
     let fraction = rand::rng().random_range(0.0..1.0);
+    #[cfg(feature = "mutants")]
+    let fraction = if faultline_store::mutants::on("no-jitter") { 1.0 } else { fraction };
     let verdict = attempt::run(&handler, run.clone(), fraction).await;
     shared.registry.finishing(id, lease_id);
     drop(held);
