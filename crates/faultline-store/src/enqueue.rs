@@ -149,6 +149,15 @@ impl Enqueued {
             Self::Created(id) | Self::Duplicate(id) | Self::Conflict(id) => id,
         }
     }
+
+    /// As which it is counted.
+    pub fn metric(self) -> faultline_metrics::Enqueue {
+        match self {
+            Self::Created(_) => faultline_metrics::Enqueue::Created,
+            Self::Duplicate(_) => faultline_metrics::Enqueue::Duplicate,
+            Self::Conflict(_) => faultline_metrics::Enqueue::Conflict,
+        }
+    }
 }
 
 /// The times of a new job as they were stored.

@@ -3,11 +3,10 @@
 use super::chosen;
 use crate::connect::SESSION_OPTIONS;
 use crate::error::Result;
-use crate::finish::state;
 use crate::migrate::{MIGRATIONS, Migration};
+use crate::reap::Reaped;
 use crate::statement::query;
 use deadpool_postgres::ClientWrapper;
-use faultline_core::{JobId, State};
 use std::borrow::Cow;
 use tokio_postgres::Client;
 
@@ -96,7 +95,7 @@ fn head(name: &str) -> String {
 }
 
 /// Looks for expired leases, and ends them in another statement that believes the first.
-pub(crate) async fn reap_in_two_statements(client: &ClientWrapper, queues: &[String]) -> Result<Vec<(JobId, State)>> {
+pub(crate) async fn reap_in_two_statements(client: &ClientWrapper, queues: &[String]) -> Result<Vec<Reaped>> {
     let look = "select id from faultline.jobs where queue = any ($1) and state = 'running'
                    and lease_expires_at < clock_timestamp() and attempts < max_attempts";
     let rows = query(client, look, &[&queues]).await?;
@@ -105,13 +104,14 @@ pub(crate) async fn reap_in_two_statements(client: &ClientWrapper, queues: &[Str
             update faultline.jobs j
                set state = 'queued', lease_id = null, lease_owner = null, lease_expires_at = null, started_at = null
               from old where j.id = old.id and j.state = 'running'
-            returning j.id, j.next_run_at, j.attempts, old.started_at, old.lease_id, old.lease_owner
+            returning j.id, j.queue, j.next_run_at, j.attempts, old.started_at, old.lease_id, old.lease_owner
         ), logged as (
             insert into faultline.job_attempts (
                 job_id, ended_at, started_at, next_run_at, lease_id, lease_owner, attempt, charged, outcome)
             select id, clock_timestamp(), started_at, next_run_at, lease_id, lease_owner, attempts, true, 'expired'
               from back
         )
-        select id, 'queued' as state from back";
-    query(client, end, &[&ids]).await?.iter().map(|row| Ok((JobId(row.try_get("id")?), state(row)?))).collect()
+        select id, 'queued' as state, queue, lease_owner, 'expired' as lease, 'expired' as reason, null::float8 as expired_s
+          from back";
+    query(client, end, &[&ids]).await?.iter().map(Reaped::of).collect()
 }
