@@ -190,6 +190,8 @@ impl Reaper {
         self.look_at = found.slots.saturating_add(LOOK_BEYOND);
         let contact_since = *self.contact_since.get_or_insert(now);
         let held_off = now.duration_since(contact_since) >= self.lease_ttl;
+        #[cfg(feature = "mutants")]
+        let held_off = held_off || faultline_store::mutants::on("no-reap-holdoff");
         self.steady |= held_off;
         let steady = self.steady;
         let gone =
@@ -291,6 +293,9 @@ impl Reaper {
 mod tests {
     use super::*;
     use faultline_cluster::testing;
+    use faultline_core::{LeaseId, State};
+    use faultline_store::ClientWrapper;
+    use faultline_store::lease::{Floors, claim};
 
     fn runtime() -> tokio::runtime::Runtime {
         tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
@@ -298,6 +303,31 @@ mod tests {
 
     fn migrate(url: &str) {
         runtime().block_on(async { Client::lazy(url).unwrap().migrate().await.unwrap() });
+    }
+
+    /// A worker that outlived an outage is as much behind with its renewals as one that died in it.
+    #[test]
+    fn nobody_reaps_by_the_lease_before_a_lease_time_of_contact() {
+        let runtime = runtime();
+        let database = testing::database(migrate);
+        runtime.block_on(async {
+            let client = Client::lazy(&database.url()).unwrap();
+            let id = client.enqueue_raw("k", ()).await.unwrap().id();
+            let (lease, owner) = (LeaseId::new(&mut rand::rng()), WorkerId::new(&mut rand::rng()));
+            let take = async |session: &mut ClientWrapper| {
+                claim(session, "default", lease, owner, Duration::ZERO, 1, &Floors::head()).await
+            };
+            assert_eq!(client.database().run(take).await.unwrap().len(), 1);
+            let mut reaper = Reaper::all_queues(&client);
+            let state = async || client.get(id).await.unwrap().unwrap().state;
+            for _ in 0..3 {
+                assert_eq!(reaper.look().await.unwrap().expired, ["default"]);
+                assert_eq!(state().await, State::Running, "a reaper that has just come must hold off");
+            }
+            reaper.contact_since = Instant::now().checked_sub(reaper.lease_ttl);
+            reaper.look().await.unwrap();
+            assert_eq!(state().await, State::Queued);
+        });
     }
 
     /// Looks may lie far apart, and leases run out in between: who only sees the database before and after an outage must not

@@ -220,6 +220,22 @@ async fn a_worker_without_presence_is_never_taken_for_absent() {
     assert_eq!(count(&session, "faultline.workers where stopped_at is null").await, 1);
 }
 
+/// The row of the lease decides, whatever became of the row of its worker: it may have been pruned, or never written.
+#[tokio::test]
+async fn a_job_whose_worker_left_no_row_is_reaped_all_the_same() {
+    let db = Db::migrated();
+    let session = reaper(&db).await;
+    let (unknown, alive) = (job(), job());
+    let left = running(&session, &unknown, EXPIRED).await;
+    assert_eq!(told(&reap(&session, &queues(), &[], LOOK_AT).await.unwrap()), [(left.id, State::Queued)]);
+    let owner = worker();
+    register(&session, &facts_of(owner), false).await.unwrap();
+    put(&session, &alive).await;
+    assert_eq!(take_for(&session, owner, 2, EXPIRED).await.len(), 2);
+    session.batch_execute("delete from faultline.workers").await.unwrap();
+    assert_eq!(reap(&session, &queues(), &[], LOOK_AT).await.unwrap().len(), 2);
+}
+
 #[tokio::test]
 async fn a_worker_that_said_goodbye_is_not_missed() {
     let db = Db::migrated();

@@ -368,6 +368,8 @@ impl Worker {
 
     fn prepare(self, queues: &[(Arc<str>, usize)]) -> (WorkerFacts, Arc<Shared>) {
         let id = WorkerId::new(&mut rand::rng());
+        #[cfg(feature = "mutants")]
+        let id = if faultline_store::mutants::on("owner-is-host-name") { id_of_host() } else { id };
         let slots: usize = queues.iter().map(|(_, slots)| slots).sum();
         let facts = WorkerFacts {
             id,
@@ -398,6 +400,13 @@ impl Worker {
         };
         (facts, Arc::new(shared))
     }
+}
+
+#[cfg(feature = "mutants")]
+fn id_of_host() -> WorkerId {
+    let name = gethostname::gethostname().to_string_lossy().into_owned();
+    let sum = name.bytes().fold(1u128, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
+    format!("{sum:032x}").parse().expect("32 hexadecimal digits are a UUID")
 }
 
 /// Looks after the worker's queues and wakes the claim loops of those that have work.
