@@ -2,6 +2,7 @@
 
 use crate::DrillError;
 use crate::drills;
+use crate::enqueuer::DEADLINE;
 use crate::needs::Need;
 use crate::schedule::{Frame, Step};
 use crate::work::Work;
@@ -78,6 +79,8 @@ pub(crate) struct Load {
     pub(crate) max_attempts: i32,
     /// How long an attempt may take, as the API reads it.
     pub(crate) timeout: &'static str,
+    /// How long a client waits for an answer before it hangs up.
+    pub(crate) patience: Duration,
 }
 
 impl Drill {
@@ -92,7 +95,14 @@ impl Drill {
         lease_ttl: SHORT_LEASE,
         needs: &[],
         scene: Scene { slots: 6, settings: &[], standby: Standby::None },
-        load: Load { clients: 2, pause: Duration::from_millis(100), per_key: 1, max_attempts: 8, timeout: "60s" },
+        load: Load {
+            clients: 2,
+            pause: Duration::from_millis(100),
+            per_key: 1,
+            max_attempts: 8,
+            timeout: "60s",
+            patience: DEADLINE,
+        },
         plan: |_, _| Vec::new(),
         work: |rng, number| Work::calm(rng, number),
         settle: |_| {},
@@ -108,6 +118,7 @@ pub const DRILLS: &[Drill] = &[
     drills::failing_jobs::DRILL,
     drills::failover::DRILL,
     drills::failover_async::DRILL,
+    drills::sync_cancel::DRILL,
 ];
 
 /// The drills that names stand for; `all` is every drill, `fast` those that run wherever the tests do.

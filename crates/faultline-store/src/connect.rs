@@ -24,6 +24,10 @@ const TCP_USER_TIMEOUT: Duration = Duration::from_secs(15);
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(10);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(3);
 
+/// The function of the server that warns when the wait for a synchronous standby was cancelled. The commit is then answered as
+/// done, though it may be lost with the primary. Messages are translated, and the SQLSTATE is that of any warning.
+const UNREPLICATED: &str = "SyncRepWaitForLSN";
+
 /// What every session of the engine runs under: time limits, so that a stopped process can't hold a row for ever; and the
 /// isolation that the statements are written for, whatever the database's default is: they meet rows that others have just
 /// changed, and look again with a newer snapshot. Names are looked up in the system's schema only: in a schema that others
@@ -145,6 +149,10 @@ impl Connector {
         let driver = tokio::spawn(async move {
             let mut messages = futures_util::stream::poll_fn(move |context| connection.poll_message(context));
             while let Some(Ok(message)) = futures_util::StreamExt::next(&mut messages).await {
+                if matches!(&message, AsyncMessage::Notice(notice) if notice.routine() == Some(UNREPLICATED)) {
+                    // Its answer follows, and must reach nobody: whoever waits hears that the connection was lost.
+                    break;
+                }
                 if let (AsyncMessage::Notification(note), Some(sender)) = (&message, &notifications) {
                     // A receiver that is gone needs no notifications.
                     let _ = sender.send(note.payload().to_owned());

@@ -29,6 +29,8 @@ pub enum FaultKind {
     ClockSkew,
     /// A standby received nothing any more, while everything else went on.
     ReplicationCut,
+    /// Commits waited for a standby that was not there.
+    CommitsHang,
     /// A session held a snapshot open.
     HeldSnapshot,
 }
@@ -72,7 +74,7 @@ impl Fault {
     /// Whether nobody can work while it lasts.
     pub fn is_outage(&self) -> bool {
         match self.kind {
-            FaultKind::DatabaseDown | FaultKind::Failover => true,
+            FaultKind::DatabaseDown | FaultKind::Failover | FaultKind::CommitsHang => true,
             FaultKind::Partition | FaultKind::Stop => self.owner.is_none(),
             _ => false,
         }

@@ -44,6 +44,8 @@ pub enum Required {
     Recovery,
     /// Worker processes that were asked to stop and did.
     Shutdown,
+    /// Sessions that were cancelled or terminated.
+    BackendKill,
     /// Acknowledged jobs that a failover has left behind.
     LostAck,
 }

@@ -6,4 +6,5 @@ pub(crate) mod failing_jobs;
 pub(crate) mod failover;
 pub(crate) mod failover_async;
 pub(crate) mod kill_worker;
+pub(crate) mod sync_cancel;
 pub(crate) mod zombie;
