@@ -35,7 +35,11 @@ const LONGEST_TICK: Duration = Duration::from_secs(30);
 /// How long a worker's presence may be missing before its jobs are recovered.
 const ABSENCE_GRACE: Duration = Duration::from_secs(2);
 /// A delay of the next look that breaks the contact: the process was stopped, or the database did not answer.
-const CONTACT_GAP: Duration = Duration::from_secs(4);
+const LONGEST_GAP: Duration = Duration::from_secs(4);
+/// The same in parts of a lease time, where that is less: leases are renewed in such steps, and must not run out unnoticed.
+const GAPS: u32 = 3;
+/// No shorter delay breaks it: a busy machine has such, and somebody has to reap.
+const SHORTEST_GAP: Duration = Duration::from_millis(300);
 /// Rows beyond the slots of all workers that a look covers: queued rows before the last running one, such as released ones.
 const LOOK_BEYOND: i64 = 1000;
 /// Between two reads of the names of all queues.
@@ -158,7 +162,8 @@ impl Reaper {
 
     async fn look(&mut self) -> Result<Watch> {
         let began = Instant::now();
-        if began.duration_since(self.next_look) > CONTACT_GAP {
+        let gap = (self.lease_ttl / GAPS).clamp(SHORTEST_GAP, LONGEST_GAP);
+        if began.duration_since(self.next_look) > gap {
             // This process was stopped: others may have been as well.
             self.lose_contact();
         }
@@ -166,7 +171,7 @@ impl Reaper {
         let look_at = self.look_at;
         let found = self.link.call(async |session| watch(session, &queues, look_at).await).await?;
         let now = Instant::now();
-        if now.duration_since(began) > CONTACT_GAP {
+        if now.duration_since(began) > gap {
             self.lose_contact();
         }
         // An outage that fell between two looks failed neither; but it ended the session.
@@ -297,6 +302,27 @@ mod tests {
             reaper.look().await.unwrap();
             assert!(reaper.contact_since.is_some_and(|since| since > first));
             assert!(!reaper.steady);
+        });
+    }
+
+    /// Nothing arrives for a while, and then everything does, on the same session: leases that are shorter than that while have run out.
+    #[test]
+    fn an_answer_that_took_a_good_part_of_a_lease_breaks_the_contact() {
+        let runtime = runtime();
+        let database = testing::database(migrate);
+        runtime.block_on(async {
+            let client = Client::lazy(&database.url()).unwrap();
+            let mut reaper = Reaper::all_queues(&client).lease_ttl(Duration::from_millis(1500));
+            reaper.look().await.unwrap();
+            let first = reaper.contact_since.unwrap();
+            let other = Link::new(client.database().clone(), "test", Plans::Free);
+            let lock = "begin; lock table faultline.workers in access exclusive mode";
+            other.call(async |session| Ok(session.batch_execute(lock).await?)).await.unwrap();
+            let wait = other.call(async |session| Ok(session.batch_execute("select pg_sleep(0.8); commit").await?));
+            let (looked, waited) = tokio::join!(reaper.look(), wait);
+            looked.unwrap();
+            waited.unwrap();
+            assert!(reaper.contact_since.is_some_and(|since| since > first));
         });
     }
 }
