@@ -95,7 +95,7 @@ async fn carry_out(
 ) -> Result<Report, DrillError> {
     let duration = options.duration.unwrap_or(drill.duration);
     let steps = plan(&drill, options.seed, duration, options.workers);
-    let leaves_one_behind = drill.scene.standby == Standby::Asynchronous;
+    let leaves_one_behind = drill.scene.standby != Standby::None;
     let subs = ["history", "logs"].into_iter().map(|sub| dir.join(sub));
     for sub in subs.chain(leaves_one_behind.then(|| old::dir(dir))) {
         std::fs::create_dir_all(sub).map_err(DrillError::io("create the directory of the witnesses"))?;

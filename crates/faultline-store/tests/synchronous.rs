@@ -8,7 +8,7 @@ use faultline_cluster::{Cluster, Programs};
 use faultline_core::{JobId, LeaseId, NewJob, State, WorkerId};
 use faultline_store::enqueue::{Enqueued, enqueue, enqueue_again};
 use faultline_store::finish::{Ending, Finish, Finished, finish, look};
-use faultline_store::lease::{Floors, claim};
+use faultline_store::lease::{Floors, claim, recover_claim};
 use faultline_store::{Database, Error, migrate};
 use serde_json::value::RawValue;
 use std::time::Duration;
@@ -104,6 +104,19 @@ async fn an_enqueue_that_is_repeated_is_not_answered_from_a_row_that_no_standby_
     let other = [job(Some("key"))];
     let answer = db.answered_late(db.store.run(async |client| enqueue(client, &other).await)).await.unwrap();
     assert!(matches!(answer[0], Enqueued::Duplicate(id) if id != other[0].id), "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_claim_whose_answer_was_lost_is_not_found_before_a_standby_has_it() {
+    let db = Db::migrated().await;
+    db.store.run(async |client| enqueue(client, &[job(None)]).await).await.unwrap();
+    db.wait_for("nobody");
+    let (lease_id, owner, floors) = (LeaseId(Uuid::new_v4()), WorkerId(Uuid::new_v4()), Floors::head());
+    let first = db.store.run(async |client| claim(client, QUEUE, lease_id, owner, LIMIT, 1, &floors).await);
+    let first = db.cut("pg_cancel_backend", first).await;
+    assert!(matches!(first, Err(Error::Indeterminate { .. })), "{first:?}");
+    let found = db.store.run(async |client| recover_claim(client, QUEUE, lease_id, &floors, 100).await);
+    assert_eq!(db.answered_late(found).await.unwrap().len(), 1);
 }
 
 #[tokio::test]

@@ -10,14 +10,17 @@
 //! the server that the session belonged to: it ended with the worker or with its connection. So a process that has just started
 //! can recover its predecessor's jobs at once.
 //!
+//! Contact means that commits go through: while jobs run, each look is followed by one. A primary whose synchronous standby is away
+//! answers looks, and nobody can renew.
+//!
 //! If the process dies at any await, nothing is half-done: each step is one statement.
 
 use crate::client::Client;
 use crate::link::{Link, Pause};
 use crate::worker::DEFAULT_LEASE_TTL;
 use faultline_core::WorkerId;
-use faultline_store::reap::{REAP_LIMIT, Watch, bury, queue_names, reap, watch};
-use faultline_store::{Plans, Result, maintain};
+use faultline_store::reap::{REAP_LIMIT, Watch, bury, commits, queue_names, reap, watch};
+use faultline_store::{Plans, Result, Session, maintain};
 use rand::RngExt;
 use std::collections::HashMap;
 use std::time::Duration;
@@ -169,7 +172,15 @@ impl Reaper {
         }
         let queues = self.queue_names().await?;
         let look_at = self.look_at;
-        let found = self.link.call(async |session| watch(session, &queues, look_at).await).await?;
+        let look = async |session: &Session| {
+            let found = watch(session, &queues, look_at).await?;
+            let looked = Instant::now();
+            if found.running {
+                commits(session).await?;
+            }
+            Ok((found, looked))
+        };
+        let (found, looked) = self.link.call(look).await?;
         let now = Instant::now();
         if now.duration_since(began) > gap {
             self.lose_contact();
@@ -184,7 +195,7 @@ impl Reaper {
         let processes = u32::try_from(found.workers.max(1)).unwrap_or(u32::MAX);
         // Contact that is asked for less often than once a lease time proves nothing.
         let longest = LONGEST_TICK.min(self.lease_ttl).max(TICK);
-        self.tick = (now.duration_since(began) * LOOK_SHARE).saturating_mul(processes).clamp(TICK, longest);
+        self.tick = (looked.duration_since(began) * LOOK_SHARE).saturating_mul(processes).clamp(TICK, longest);
         self.look_at = found.slots.saturating_add(LOOK_BEYOND);
         let contact_since = *self.contact_since.get_or_insert(now);
         let held_off = now.duration_since(contact_since) >= self.lease_ttl;
@@ -274,7 +285,9 @@ impl Reaper {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use faultline_cluster::testing;
+    use faultline_cluster::{Cluster, Programs, testing};
+    use faultline_core::LeaseId;
+    use faultline_store::lease::{Floors, claim};
 
     fn runtime() -> tokio::runtime::Runtime {
         tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
@@ -322,6 +335,39 @@ mod tests {
             let (looked, waited) = tokio::join!(reaper.look(), wait);
             looked.unwrap();
             waited.unwrap();
+            assert!(reaper.contact_since.is_some_and(|since| since > first));
+        });
+    }
+
+    /// Whoever only reads is answered all the same.
+    #[test]
+    fn commits_that_hang_break_the_contact_while_jobs_run() {
+        let cluster = Cluster::builder(Programs::find().unwrap()).durable(false).start().unwrap();
+        let url = cluster.url("postgres");
+        migrate(&url);
+        runtime().block_on(async {
+            let client = Client::lazy(&url).unwrap();
+            let mut reaper = Reaper::all_queues(&client).lease_ttl(Duration::from_millis(1500));
+            client.enqueue_raw("kind", serde_json::json!({})).await.unwrap();
+            let (lease, owner) = (LeaseId::new(&mut rand::rng()), WorkerId::new(&mut rand::rng()));
+            let (long, floors) = (Duration::from_secs(600), Floors::head());
+            let link = Link::new(client.database().clone(), "test", Plans::InOrder);
+            let claimed = link.call(async |s| claim(s, "default", lease, owner, long, 1, &floors).await).await;
+            assert_eq!(claimed.unwrap().len(), 1);
+            reaper.look().await.unwrap();
+            let first = reaper.contact_since.unwrap();
+            cluster.configure("synchronous_standby_names", "nobody").unwrap();
+            let hang = async {
+                let waits = "select count(*) from pg_stat_activity where wait_event = 'SyncRep'";
+                while cluster.psql("postgres", waits).unwrap() == "0" {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+                // Longer than the third of a lease after which contact is lost.
+                tokio::time::sleep(Duration::from_millis(700)).await;
+                cluster.configure("synchronous_standby_names", "").unwrap();
+            };
+            let (looked, ()) = tokio::join!(reaper.look(), hang);
+            looked.unwrap();
             assert!(reaper.contact_since.is_some_and(|since| since > first));
         });
     }
