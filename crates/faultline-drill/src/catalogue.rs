@@ -64,6 +64,8 @@ pub(crate) enum Standby {
     Synchronous,
     /// They do not, so that a failover may lose some: the old primary is a witness of its own.
     Asynchronous,
+    /// They do not, and half of the processes prefer the standby once it takes writes.
+    Split,
 }
 
 /// What is enqueued.
@@ -118,6 +120,7 @@ pub const DRILLS: &[Drill] = &[
     drills::failing_jobs::DRILL,
     drills::failover::DRILL,
     drills::failover_async::DRILL,
+    drills::split_brain::DRILL,
     drills::sync_cancel::DRILL,
 ];
 

@@ -23,6 +23,8 @@ const START_LIMIT: Duration = Duration::from_secs(30);
 pub(crate) struct Launcher {
     pub(crate) program: PathBuf,
     pub(crate) url: String,
+    /// Of every other process, in the order of their numbers.
+    pub(crate) other_url: String,
     pub(crate) dir: PathBuf,
     pub(crate) lease_ttl: Duration,
 }
@@ -75,8 +77,9 @@ impl Launcher {
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"FAULTLINE_")) {
             command.env_remove(name);
         }
+        let url = if name.ends_with(['1', '3', '5', '7', '9']) { &self.other_url } else { &self.url };
         let log = File::create(self.log(name)).map_err(DrillError::io("create a log"))?;
-        command.env("FAULTLINE_DATABASE_URL", &self.url).env("FAULTLINE_LOG_FORMAT", "json");
+        command.env("FAULTLINE_DATABASE_URL", url).env("FAULTLINE_LOG_FORMAT", "json");
         // A group of its own, where the terminal's Ctrl-C does not reach it.
         command.process_group(0).stdin(Stdio::piped()).stderr(log).kill_on_drop(true);
         Ok(command)

@@ -104,7 +104,9 @@ async fn carry_out(
     tell(&format!("seed {}, {} faults planned", options.seed, steps.len()));
     let (url, queue) = (ground.url.clone(), ground.queue.clone());
     let (program, lease_ttl) = (options.program.clone(), drill.lease_ttl);
-    let launcher = Launcher { program, url: url.clone(), dir: dir.to_owned(), lease_ttl };
+    let is_split = drill.scene.standby == Standby::Split;
+    let other_url = if is_split { ground.standby_first.clone() } else { url.clone() };
+    let launcher = Launcher { program, url: url.clone(), other_url, dir: dir.to_owned(), lease_ttl };
     let told = Settings { lease_ttl, queue: queue.clone(), slots: drill.scene.slots };
     write_json(&dir.join(worker::SETTINGS), &told)?;
     let mut stage = Stage::set(ground, launcher, options.workers).await?;
@@ -114,7 +116,8 @@ async fn carry_out(
     let shared_dir: Arc<Path> = dir.into();
     let sampled = CancellationToken::new();
     let sampler = Sampler {
-        url: url.clone(),
+        // The side that remains, as soon as there are two and it has to connect again.
+        url: ground.standby_first.clone(),
         queue: queue.clone(),
         api: stage.api_seen.clone(),
         old: leaves_one_behind.then(|| ground.primary_url.clone()),
@@ -133,13 +136,17 @@ async fn carry_out(
     loaded.cancel();
     finish(&mut load).await?;
     tell("healed; waiting until everything due has ended");
-    if !drain(&mut stage, &url, &queue).await? {
+    let mut drained = drain(&mut stage, &url, &queue).await?;
+    if is_split {
+        drained &= drain(&mut stage, &ground.standby_first, &queue).await?;
+    }
+    if !drained {
         tell("not everything due has ended in time");
     }
     stage.look_for_exits()?;
     sampled.cancel();
     finish(&mut tasks).await?;
-    let ended_us = database::dump(&database::connect(&url).await?, dir, &queue).await?;
+    let ended_us = database::dump(&database::connect(&ground.standby_first).await?, dir, &queue).await?;
     stage.end().await;
     logs::refused_finishes(dir)?;
     let settings = settings(&drill, options, ended_us);

@@ -139,6 +139,7 @@ pub(crate) fn seen(ground: &Ground<'_>) -> BTreeMap<Required, u64> {
     if let Ok(faults) = ground.faults() {
         add(Required::Kill, faults.iter().filter(|fault| fault.kind == FaultKind::Kill).count());
         add(Required::BackendKill, faults.iter().filter(|fault| fault.kind == FaultKind::BackendKill).count());
+        add(Required::SplitBrain, faults.iter().filter(|fault| fault.kind == FaultKind::SplitBrain).count());
         add(Required::Outage, faults.iter().filter(|fault| fault.is_outage()).count());
         add(Required::Recovery, of_killed(ground).iter().filter(|recovered| recovered.next.is_some()).count());
     }

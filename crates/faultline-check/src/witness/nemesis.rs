@@ -29,6 +29,8 @@ pub enum FaultKind {
     ClockSkew,
     /// A standby received nothing any more, while everything else went on.
     ReplicationCut,
+    /// A standby became a primary, and the old one lives on.
+    SplitBrain,
     /// Commits waited for a standby that was not there.
     CommitsHang,
     /// A session held a snapshot open.

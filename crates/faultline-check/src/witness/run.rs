@@ -46,6 +46,8 @@ pub enum Required {
     Shutdown,
     /// Sessions that were cancelled or terminated.
     BackendKill,
+    /// Times from which on there were two primaries.
+    SplitBrain,
     /// Acknowledged jobs that a failover has left behind.
     LostAck,
 }

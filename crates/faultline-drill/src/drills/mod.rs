@@ -6,5 +6,6 @@ pub(crate) mod failing_jobs;
 pub(crate) mod failover;
 pub(crate) mod failover_async;
 pub(crate) mod kill_worker;
+pub(crate) mod split_brain;
 pub(crate) mod sync_cancel;
 pub(crate) mod zombie;

@@ -2,6 +2,7 @@
 
 use crate::DrillError;
 use crate::faults::Outage;
+use crate::ground;
 use crate::stage::Stage;
 use faultline_check::witness::{FaultKind, Phase};
 use faultline_cluster::{Cluster, Mode};
@@ -28,6 +29,13 @@ pub enum Replication {
     StandbyAway,
     /// The same; then the primary is killed, and the standby comes back and is promoted.
     PrimaryLost,
+    /// The standby is cut off, and at the end promoted: from then on there are two primaries.
+    Split,
+    /// Some sessions on the old primary end; each process opens them again on the side that it prefers.
+    Scatter {
+        /// How many of a hundred.
+        percent: u8,
+    },
     /// Every commit of the engine that waits for the standby stops to wait.
     CutWaits {
         /// By ending its session.
@@ -45,6 +53,18 @@ impl Replication {
             Self::StandbyAway | Self::PrimaryLost => {
                 stage.log(number, Phase::Invoke, FaultKind::CommitsHang, None)?;
                 stage.with_standby(|standby| standby.stop(Mode::Fast)).await
+            }
+            Self::Split => {
+                stage.log(number, Phase::Invoke, FaultKind::SplitBrain, None)?;
+                stage.with_standby(|standby| standby.detach()).await
+            }
+            Self::Scatter { percent } => {
+                let sql = format!(
+                    "select count(pg_terminate_backend(pid)) from pg_stat_activity
+                      where datname = current_database() and pid <> pg_backend_pid() and random() * 100 < {percent}"
+                );
+                stage.with_cluster(move |primary| primary.psql(ground::NAME, &sql).map(drop)).await?;
+                stage.log(number, Phase::Invoke, FaultKind::BackendKill, None)
             }
             Self::CutWaits { terminate } => {
                 let end = if terminate { "pg_terminate_backend" } else { "pg_cancel_backend" };
@@ -88,7 +108,8 @@ impl Replication {
                 stage.with_standby(|standby| standby.promote()).await?;
                 stage.log(number, Phase::Ok, FaultKind::CommitsHang, None)
             }
-            Self::Cut | Self::CutWaits { .. } => Ok(()),
+            Self::Split => stage.with_standby(|standby| standby.promote()).await,
+            Self::Cut | Self::CutWaits { .. } | Self::Scatter { .. } => Ok(()),
         }
     }
 }
@@ -99,6 +120,8 @@ impl fmt::Display for Replication {
             Self::Failover { how } => write!(f, "the primary is away ({how:?}), then the standby is promoted"),
             Self::StandbyAway => write!(f, "the standby is away, and commits hang"),
             Self::PrimaryLost => write!(f, "the standby is away, and commits hang; then the primary is lost"),
+            Self::Split => write!(f, "the standby is cut off, then promoted; the old primary lives on"),
+            Self::Scatter { percent } => write!(f, "{percent} % of the sessions on the old primary end"),
             Self::CutWaits { terminate: false } => write!(f, "commits that wait are cancelled"),
             Self::CutWaits { terminate: true } => write!(f, "sessions whose commits wait are ended"),
             Self::Cut => write!(f, "the standby is cut off"),
