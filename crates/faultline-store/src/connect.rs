@@ -8,6 +8,7 @@
 
 use crate::error::{Error, Result, one_line};
 use crate::tls::{self, Trust};
+use jiff::Timestamp;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -35,6 +36,10 @@ const UNREPLICATED: &str = "SyncRepWaitForLSN";
 const SESSION_OPTIONS: &str = "-c statement_timeout=30s -c lock_timeout=10s \
     -c idle_in_transaction_session_timeout=30s -c default_transaction_isolation=read\\ committed \
     -c search_path=pg_catalog,pg_temp -c jit=off -c enable_seqscan=off -c faultline.direct=on";
+
+/// Whether the settings arrived, and which server this is.
+const GREETING: &str =
+    "select coalesce(current_setting('faultline.direct', true), '') = 'on', pg_catalog.pg_postmaster_start_time()";
 
 /// Which plans a session is held to, so that they don't depend on statistics: those of a queue are often those of an empty
 /// table. Each hot statement has one right plan; docs/decisions/0001-storage.md has the measurements.
@@ -77,6 +82,8 @@ pub(crate) struct Opened {
     pub(crate) driver: JoinHandle<()>,
     /// Whether the session is ours alone: its settings arrived.
     pub(crate) direct: bool,
+    /// When its server started.
+    pub(crate) server: Timestamp,
 }
 
 impl Connector {
@@ -159,9 +166,9 @@ impl Connector {
                 }
             }
         });
-        let row =
-            client.query_typed("select coalesce(current_setting('faultline.direct', true), '') = 'on'", &[]).await?;
-        Ok(Opened { client, driver, direct: row.first().is_some_and(|row| row.get(0)) })
+        let row = client.query_typed(GREETING, &[]).await?;
+        let (direct, server) = row.first().map_or((false, Timestamp::UNIX_EPOCH), |row| (row.get(0), row.get(1)));
+        Ok(Opened { client, driver, direct, server })
     }
 }
 

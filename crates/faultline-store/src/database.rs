@@ -3,6 +3,7 @@
 use crate::connect::{Connector, Plans};
 use crate::error::{Error, Result};
 use deadpool_postgres::{ClientWrapper, Object, Pool};
+use jiff::Timestamp;
 use std::future::Future;
 use std::ops::Deref;
 use std::pin::Pin;
@@ -22,9 +23,16 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(35);
 pub struct Session {
     client: ClientWrapper,
     direct: bool,
+    server: Timestamp,
 }
 
 impl Session {
+    /// Tells the server from every other by when it started, a promoted standby from its old primary too; none where a
+    /// pooler may change it from one transaction to the next.
+    pub fn server(&self) -> Option<Timestamp> {
+        self.direct.then_some(self.server)
+    }
+
     /// Whether nothing stands between this session and its backend, so that session state, LISTEN and the backend's life
     /// can be relied on. False behind a pooler in transaction mode.
     pub fn is_direct(&self) -> bool {
@@ -138,7 +146,11 @@ impl Database {
         let name = format!("{} {purpose}", self.name);
         let opened =
             self.connector.open(&name, plans, notifications).await.map_err(|e| Error::from(e).before_sending())?;
-        Ok(Session { client: ClientWrapper::new(opened.client, opened.driver), direct: opened.direct })
+        Ok(Session {
+            client: ClientWrapper::new(opened.client, opened.driver),
+            direct: opened.direct,
+            server: opened.server,
+        })
     }
 }
 

@@ -16,6 +16,7 @@
 //! If the process dies at any await, nothing is half-done: each step is one statement.
 
 use crate::client::Client;
+use crate::home::Home;
 use crate::link::{Link, Pause};
 use crate::worker::DEFAULT_LEASE_TTL;
 use faultline_core::WorkerId;
@@ -23,6 +24,7 @@ use faultline_store::reap::{REAP_LIMIT, Watch, bury, commits, queue_names, reap,
 use faultline_store::{Plans, Result, Session, maintain};
 use rand::RngExt;
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -84,8 +86,9 @@ impl Reaper {
         Self::new(client, Queues::All { names: Vec::new(), read_at: None })
     }
 
-    pub(crate) fn of(client: &Client, queues: Vec<String>) -> Self {
-        Self::new(client, Queues::These(queues))
+    pub(crate) fn of(client: &Client, queues: Vec<String>, home: Arc<Home>) -> Self {
+        let reaper = Self::new(client, Queues::These(queues));
+        Self { link: reaper.link.at(home), ..reaper }
     }
 
     fn new(client: &Client, queues: Queues) -> Self {

@@ -18,7 +18,11 @@ pub(crate) const DRILL: Drill = Drill {
     plan,
     work: |rng, number| Work { ms: rng.random_range(50..1200), blocking: number % 4 == 1, ..Work::calm(rng, number) },
     load: Load { pause: Duration::from_millis(120), ..Drill::CALM.load },
-    settle: |run| run.asynchronous_failover = true,
+    settle: |run| {
+        run.asynchronous_failover = true;
+        // A side is looked after when the first reaper's session has come to it, at the last scattering at the latest.
+        run.reap_bound_us = 15_000_000;
+    },
     ..Drill::CALM
 };
 

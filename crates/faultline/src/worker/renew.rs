@@ -61,6 +61,7 @@ async fn run(shared: &Shared, facts: &WorkerFacts, stop: &CancellationToken) {
         match keep(shared, facts, stop, &mut pause).await {
             Ok(()) => return,
             Err(error) => {
+                shared.home.leave();
                 let wait = pause.next();
                 tracing::warn!(worker = %facts.id, held = shared.registry.len(), %error, ?wait, "renewals failed; trying again");
                 tokio::select! {
@@ -79,6 +80,7 @@ async fn keep(shared: &Shared, facts: &WorkerFacts, stop_token: &CancellationTok
     let session =
         within(every, shared.client.database().listening_session("presence", Plans::ById, Some(sender))).await?;
     within(every, register(&session, facts, session.is_direct())).await?;
+    shared.home.settle(&session);
     if session.is_direct() {
         within(every, listen(&session)).await?;
     }
@@ -94,6 +96,9 @@ async fn keep(shared: &Shared, facts: &WorkerFacts, stop_token: &CancellationTok
                 renew_all(shared, facts, &session, every).await?;
                 pause.reset();
                 renew_at = began + every;
+            }
+            () = shared.home.doubted() => {
+                return Err(Error::Unreachable { reason: "other sessions of this worker reach another server".into() });
             }
             hint = hints.recv() => match hint {
                 Some(payload) => {
