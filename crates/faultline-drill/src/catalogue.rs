@@ -53,6 +53,17 @@ pub(crate) struct Scene {
     pub(crate) settings: &'static [(&'static str, &'static str)],
     /// Whether there is a standby to fail over to.
     pub(crate) standby: Standby,
+    /// Disks that can be filled, if any.
+    pub(crate) disks: Option<SmallDisks>,
+}
+
+/// Sizes of disks.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SmallDisks {
+    /// Holds the database of the drill.
+    pub(crate) tables_mib: u32,
+    /// Holds the write-ahead log.
+    pub(crate) wal_mib: u32,
 }
 
 /// The second server of a scene. Every process knows both and works on the one that takes writes.
@@ -96,7 +107,7 @@ impl Drill {
         required: &[(Required::Success, 10)],
         lease_ttl: SHORT_LEASE,
         needs: &[],
-        scene: Scene { slots: 6, settings: &[], standby: Standby::None },
+        scene: Scene { slots: 6, settings: &[], standby: Standby::None, disks: None },
         load: Load {
             clients: 2,
             pause: Duration::from_millis(100),
@@ -118,6 +129,7 @@ pub const DRILLS: &[Drill] = &[
     drills::zombie::DRILL,
     drills::duplicate_submission::DRILL,
     drills::failing_jobs::DRILL,
+    drills::disk_full::DRILL,
     drills::failover::DRILL,
     drills::failover_async::DRILL,
     drills::split_brain::DRILL,

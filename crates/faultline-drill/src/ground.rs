@@ -1,9 +1,9 @@
 //! What a drill runs on: a private cluster, or somebody's own database with everything of the drill in a queue of its own.
 
 use crate::DrillError;
-use crate::catalogue::{Drill, Standby};
+use crate::catalogue::{Drill, Scene, Standby};
 use crate::database;
-use faultline_cluster::{Cluster, ClusterError, Programs};
+use faultline_cluster::{Cluster, ClusterError, Disk, Programs};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// The database's name in the private cluster.
@@ -32,8 +32,8 @@ pub(crate) struct Ground {
 impl Ground {
     /// Starts a private cluster.
     pub(crate) async fn private(drill: &Drill) -> Result<Self, DrillError> {
-        let settings = drill.scene.settings;
-        let cluster = tokio::task::spawn_blocking(|| start_cluster(settings)).await;
+        let scene = drill.scene;
+        let cluster = tokio::task::spawn_blocking(move || start_cluster(scene)).await;
         let cluster = cluster.map_err(|_| DrillError::Process("the start of the cluster has panicked".into()))??;
         let url = cluster.url(NAME);
         let failed = |error: faultline::Error| DrillError::Process(format!("the migrations failed: {error}"));
@@ -149,12 +149,19 @@ const FORGET: &str = "
     delete from faultline.job_events where job_id in (select id from mine);
     delete from faultline.idempotency_keys where queue = '$QUEUE'";
 
-fn start_cluster(settings: &[(&str, &str)]) -> Result<Cluster, DrillError> {
+fn start_cluster(scene: Scene) -> Result<Cluster, DrillError> {
     let lacking = |error: ClusterError| DrillError::Needs(format!("the PostgreSQL server programs: {error}"));
     let programs = Programs::find().map_err(lacking)?;
     let builder = Cluster::builder(programs).setting("max_connections", MAX_CONNECTIONS);
-    let builder = settings.iter().fold(builder, |builder, (name, value)| builder.setting(name, value));
-    let cluster = builder.start()?;
-    cluster.psql("postgres", &format!("create database {NAME}"))?;
+    let builder = scene.settings.iter().fold(builder, |builder, (name, value)| builder.setting(name, value));
+    let Some(disks) = scene.disks else {
+        let cluster = builder.start()?;
+        cluster.psql("postgres", &format!("create database {NAME}"))?;
+        return Ok(cluster);
+    };
+    let cluster = builder.small_disks(disks.tables_mib, disks.wal_mib).start()?;
+    let location = cluster.disk(Disk::Tables);
+    cluster.psql("postgres", &format!("create tablespace small location '{}'", location.display()))?;
+    cluster.psql("postgres", &format!("create database {NAME} tablespace small"))?;
     Ok(cluster)
 }

@@ -42,7 +42,7 @@ mod worker;
 
 pub use catalogue::{DRILLS, Drill, select};
 pub use error::DrillError;
-pub use faults::{Database, Fault, KillPoint, Outage, Process, Replication};
+pub use faults::{Database, DiskFull, Fault, KillPoint, Outage, Process, Replication};
 pub use report::{Needed, Report, Spread};
 pub use run::{Options, run};
 pub use schedule::{Step, plan};

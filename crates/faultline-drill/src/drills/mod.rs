@@ -1,6 +1,7 @@
 //! One file a drill: what it does, under which load, what must have happened in it.
 
 pub(crate) mod database_outage;
+pub(crate) mod disk_full;
 pub(crate) mod duplicate_submission;
 pub(crate) mod failing_jobs;
 pub(crate) mod failover;

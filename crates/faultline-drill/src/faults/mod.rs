@@ -1,10 +1,12 @@
 //! Faults: one file for each thing that they act on. Each has a beginning and, where it lasts, an end; several may last at once.
 
 mod database;
+mod disk;
 mod process;
 mod replication;
 
 pub use database::{Database, Outage};
+pub use disk::DiskFull;
 pub use process::{KillPoint, Process};
 pub use replication::Replication;
 
@@ -19,6 +21,8 @@ use std::fmt;
 pub enum Fault {
     /// On the database.
     Database(Database),
+    /// On a disk of the database.
+    DiskFull(DiskFull),
     /// On a worker or the API.
     Process(Process),
     /// On a primary and its standby.
@@ -30,6 +34,7 @@ impl Fault {
     pub(crate) async fn begin(self, stage: &mut Stage, number: u64) -> Result<(), DrillError> {
         match self {
             Self::Database(fault) => fault.begin(stage, number).await,
+            Self::DiskFull(fault) => fault.begin(stage, number).await,
             Self::Process(fault) => fault.begin(stage, number).await,
             Self::Replication(fault) => fault.begin(stage, number).await,
         }
@@ -39,6 +44,7 @@ impl Fault {
     pub(crate) async fn end(self, stage: &mut Stage, number: u64) -> Result<(), DrillError> {
         match self {
             Self::Database(fault) => fault.end(stage, number).await,
+            Self::DiskFull(fault) => fault.end(stage, number).await,
             Self::Process(fault) => fault.end(stage, number).await,
             Self::Replication(fault) => fault.end(stage, number).await,
         }
@@ -49,6 +55,7 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Database(fault) => fault.fmt(f),
+            Self::DiskFull(fault) => fault.fmt(f),
             Self::Process(fault) => fault.fmt(f),
             Self::Replication(fault) => fault.fmt(f),
         }
