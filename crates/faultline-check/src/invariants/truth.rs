@@ -181,6 +181,7 @@ pub(crate) fn seen(ground: &Ground<'_>) -> BTreeMap<Required, u64> {
         add(Required::BackendKill, count(FaultKind::BackendKill));
         add(Required::Deaf, count(FaultKind::Deaf));
         add(Required::FlakyNetwork, count(FaultKind::FlakyNetwork));
+        add(Required::SplitBrain, count(FaultKind::SplitBrain));
         add(Required::Outage, faults.iter().filter(|fault| fault.is_outage()).count());
         add(Required::Recovery, of_killed(ground).iter().filter(|recovered| recovered.next.is_some()).count());
         add(Required::Exit, faults.iter().filter(|fault| fault.kind == FaultKind::Exited).count());

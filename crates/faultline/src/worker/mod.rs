@@ -20,6 +20,7 @@ use crate::client::Client;
 use crate::enqueue::{Job, Payload};
 use crate::error::Error;
 use crate::failure::Failure;
+use crate::home::Home;
 use crate::link::Pause;
 use crate::reaper::{Reaper, TICK};
 use crate::run::Run;
@@ -148,6 +149,8 @@ pub(crate) struct Shared {
     pub(crate) handlers_running: TaskTracker,
     /// Whether a job that crashed its worker more than once runs here, in any queue.
     pub(crate) isolated: Arc<std::sync::atomic::AtomicBool>,
+    /// The server that all loops keep to; set by the loop of the presence.
+    pub(crate) home: Arc<Home>,
 }
 
 /// What the claim loop of one queue is told from outside.
@@ -397,6 +400,7 @@ impl Worker {
             drain: CancellationToken::new(),
             handlers_running: TaskTracker::new(),
             isolated: Arc::default(),
+            home: Arc::default(),
         };
         (facts, Arc::new(shared))
     }
@@ -411,7 +415,7 @@ fn id_of_host() -> WorkerId {
 
 /// Looks after the worker's queues and wakes the claim loops of those that have work.
 async fn reap(shared: Arc<Shared>, queues: Vec<String>, stop: CancellationToken) {
-    let reaper = Reaper::of(&shared.client, queues).lease_ttl(shared.lease_ttl);
+    let reaper = Reaper::of(&shared.client, queues, shared.home.clone()).lease_ttl(shared.lease_ttl);
     reaper
         .run(stop, |found| {
             for (queue, wake) in &shared.wake {
