@@ -2,6 +2,7 @@
 
 use crate::DrillError;
 use crate::drills;
+use crate::guest::Guest;
 use crate::needs::Need;
 use crate::schedule::{Frame, Step};
 use crate::work::Work;
@@ -35,6 +36,8 @@ pub struct Drill {
     pub(crate) needs: &'static [Need],
     pub(crate) scene: Scene,
     pub(crate) load: Load,
+    /// Somebody else who uses the system, for as long as the load lasts.
+    pub(crate) guest: Option<Guest>,
     /// The faults, from the seed.
     pub(crate) plan: fn(&mut StdRng, &Frame) -> Vec<Step>,
     /// What job number so and so asks its handler to do, from the seed and that number.
@@ -50,6 +53,12 @@ pub(crate) struct Scene {
     pub(crate) slots: usize,
     /// Settings of the cluster beside the usual ones.
     pub(crate) settings: &'static [(&'static str, &'static str)],
+    /// Whether workers stop handlers at the deadline of their lease.
+    pub(crate) strict: bool,
+    /// Workers in each process.
+    pub(crate) incarnations: usize,
+    /// Between two samples.
+    pub(crate) sample_every: Duration,
 }
 
 /// What is enqueued.
@@ -78,8 +87,15 @@ impl Drill {
         required: &[(Required::Success, 10)],
         lease_ttl: SHORT_LEASE,
         needs: &[],
-        scene: Scene { slots: 6, settings: &[] },
+        scene: Scene {
+            slots: 6,
+            settings: &[],
+            strict: false,
+            incarnations: 1,
+            sample_every: Duration::from_millis(100),
+        },
         load: Load { clients: 2, pause: Duration::from_millis(100), per_key: 1, max_attempts: 8, timeout: "60s" },
+        guest: None,
         plan: |_, _| Vec::new(),
         work: |rng, number| Work::calm(rng, number),
         settle: |_| {},
@@ -93,6 +109,10 @@ pub const DRILLS: &[Drill] = &[
     drills::zombie::DRILL,
     drills::duplicate_submission::DRILL,
     drills::failing_jobs::DRILL,
+    drills::cancellation_storm::DRILL,
+    drills::starvation::DRILL,
+    drills::payloads::DRILL,
+    drills::strict::DRILL,
 ];
 
 /// The drills that names stand for; `all` is every drill, `fast` those that run wherever the tests do.

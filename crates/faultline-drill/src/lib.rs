@@ -13,7 +13,8 @@
 //! | `nemesis`, `faults` | carries out the schedule; what each fault does |
 //! | `stage`, `process` | what faults act on: the cluster and the processes |
 //! | `enqueuer`, `http` | the load |
-//! | `worker` | the worker process of a drill |
+//! | `guest` | who else uses the system in some drills |
+//! | `worker`, `handler` | the worker process of a drill |
 //! | `sampler`, `history`, `database`, `logs` | the witnesses |
 //! | `report`, `timeline` | the table, `report.json`, `report.html` |
 
@@ -24,6 +25,8 @@ mod enqueuer;
 mod error;
 mod faults;
 mod ground;
+mod guest;
+mod handler;
 mod history;
 mod http;
 mod logs;

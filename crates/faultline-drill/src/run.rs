@@ -5,10 +5,11 @@
 //! cluster's guard notice (`process.rs`, `faultline-cluster`).
 
 use crate::DrillError;
-use crate::catalogue::{DEFAULT_LEASE, Drill};
+use crate::catalogue::{DEFAULT_LEASE, Drill, Scene};
 use crate::database;
 use crate::enqueuer::{DEADLINE, Enqueuer};
 use crate::ground::Ground;
+use crate::guest::Visit;
 use crate::logs;
 use crate::nemesis;
 use crate::process::Launcher;
@@ -102,7 +103,8 @@ async fn carry_out(
     let (url, queue) = (ground.url.clone(), ground.queue.clone());
     let (program, lease_ttl) = (options.program.clone(), drill.lease_ttl);
     let launcher = Launcher { program, url: url.clone(), dir: dir.to_owned(), lease_ttl };
-    let told = Settings { lease_ttl, queue: queue.clone(), slots: drill.scene.slots };
+    let Scene { slots, strict, incarnations, sample_every: every, .. } = drill.scene;
+    let told = Settings { lease_ttl, queue: queue.clone(), slots, strict, incarnations };
     write_json(&dir.join(worker::SETTINGS), &told)?;
     let mut stage = Stage::set(ground.cluster.clone(), launcher, options.workers).await?;
     tell(&format!("the API and {} workers run on {}", options.workers, ground.shown()));
@@ -110,7 +112,7 @@ async fn carry_out(
     let mut tasks = JoinSet::new();
     let shared_dir: Arc<Path> = dir.into();
     let sampled = CancellationToken::new();
-    let sampler = Sampler { url: url.clone(), queue: queue.clone(), api: stage.api_seen.clone() };
+    let sampler = Sampler { url: url.clone(), queue: queue.clone(), api: stage.api_seen.clone(), every };
     tasks.spawn(sampler.run(shared_dir.clone(), sampled.clone()));
     let mut load = JoinSet::new();
     let loaded = CancellationToken::new();
@@ -118,6 +120,11 @@ async fn carry_out(
     let enqueuer = Arc::new(Enqueuer { drill, seed, address, queue: queue.clone(), next });
     for client in 0..drill.load.clients {
         load.spawn(enqueuer.clone().client(shared_dir.clone(), client, loaded.clone()));
+    }
+
+    if let Some(guest) = drill.guest {
+        let (dir, stop) = (shared_dir.clone(), loaded.clone());
+        load.spawn(guest(Visit { url: url.clone(), address: stage.address, queue: queue.clone(), dir, seed, stop }));
     }
 
     let began = Instant::now();
@@ -175,6 +182,7 @@ fn settings(drill: &Drill, options: &Options, ended_us: i64) -> Run {
         enqueue_deadline_us: us(DEADLINE) + 1_000_000,
         backoff_base_us: 50_000,
         backoff_cap_us: 400_000,
+        strict: drill.scene.strict,
         required: drill.required.iter().copied().collect(),
         ..Run::default()
     };

@@ -11,7 +11,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-const EVERY: Duration = Duration::from_millis(100);
 /// What a snapshot may take; a database that was killed in the middle of one may say nothing.
 const LIMIT: Duration = Duration::from_secs(2);
 
@@ -34,6 +33,7 @@ pub(crate) struct Sampler {
     pub(crate) url: String,
     pub(crate) queue: String,
     pub(crate) api: Api,
+    pub(crate) every: Duration,
 }
 
 impl Sampler {
@@ -48,7 +48,7 @@ impl Sampler {
             for sample in rows.into_iter().chain(health) {
                 lines.write(&sample).map_err(DrillError::io("write a sample"))?;
             }
-            tokio::time::sleep(EVERY).await;
+            tokio::time::sleep(self.every).await;
         }
         Ok(())
     }

@@ -5,6 +5,7 @@
 //! directory tells it to kill itself at the named point.
 
 use crate::faults::KillPoint;
+use crate::handler;
 use crate::history::{History, Lines};
 use crate::work::{How, Work};
 use faultline::tokio_postgres::{self, NoTls};
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio_util::sync::CancellationToken;
 
 /// How long running handlers may go on when the worker is told to stop.
 const GRACE: Duration = Duration::from_secs(5);
@@ -32,10 +34,21 @@ pub(crate) struct Settings {
     pub(crate) queue: String,
     /// Jobs at once.
     pub(crate) slots: usize,
+    /// Whether handlers stop at the deadline of their lease.
+    #[serde(default)]
+    pub(crate) strict: bool,
+    /// Workers in one process; more than one look to the database like as many processes.
+    #[serde(default = "one")]
+    pub(crate) incarnations: usize,
+}
+
+fn one() -> usize {
+    1
 }
 
 struct Shared {
     url: String,
+    client: Client,
     history: History,
     effects: Lines,
     order: PathBuf,
@@ -55,33 +68,47 @@ pub async fn work(
         std::fs::read(dir.join(SETTINGS)).map_err(crate::DrillError::io("read the settings of the workers"))?;
     let settings: Settings =
         serde_json::from_slice(&settings).map_err(|error| crate::DrillError::Witness(error.to_string()))?;
+    let failed = |error: Error| crate::DrillError::Process(format!("the worker cannot run: {error}"));
+    let client = Client::lazy(url).map_err(failed)?;
     let shared = Arc::new(Shared {
         url: url.to_owned(),
+        client: client.clone(),
         history: History::open(dir, process)?,
         effects: Lines::open(&dir.join("effects_ext.jsonl"), true)?,
         order: dir.join(format!("kill-{process}")),
     });
-    let failed = |error: Error| crate::DrillError::Process(format!("the worker cannot run: {error}"));
-    let client = Client::lazy(url).map_err(failed)?;
-    Worker::new(&client)
-        .queue(settings.queue, settings.slots)
-        .lease_ttl(settings.lease_ttl)
-        .grace(GRACE)
-        .on(move |work: Work, run: Run| {
-            let shared = shared.clone();
-            async move { shared.handle(&work, &run).await }
-        })
-        .run_until(stop)
-        .await
-        .map_err(failed)?;
-    Ok(())
+    let (watching, ttl) = (shared.clone(), settings.lease_ttl);
+    tokio::spawn(async move { handler::watch_for_stalls(&watching.history, ttl).await });
+    let stopped = CancellationToken::new();
+    let workers = (0..settings.incarnations).map(|_| {
+        let shared = shared.clone();
+        Worker::new(&client)
+            .queue(settings.queue.clone(), settings.slots)
+            .lease_ttl(settings.lease_ttl)
+            .grace(GRACE)
+            .strict(settings.strict)
+            .on(move |work: Work, run: Run| {
+                let shared = shared.clone();
+                async move { shared.handle(&work, &run).await.map(|()| work.result.and_then(handler::Odd::json)) }
+            })
+            .run_until(stopped.clone().cancelled_owned())
+    });
+    let workers = futures_util::future::try_join_all(workers);
+    tokio::pin!(workers);
+    tokio::select! {
+        () = stop => stopped.cancel(),
+        ended = &mut workers => return ended.map(drop).map_err(failed),
+    }
+    workers.await.map(drop).map_err(failed)
 }
 
 impl Shared {
     async fn handle(self: &Arc<Self>, work: &Work, run: &Run) -> Result<(), Failure> {
         self.note(run, self.history.op(), Action::HandlerStart, Phase::Ok, None);
         self.die_at(KillPoint::HandlerStart);
-        self.effects.write(&Effect { job: run.id().0, lease: run.lease_id().0 })?;
+        if !work.light {
+            self.effects.write(&Effect { job: run.id().0, lease: run.lease_id().0 })?;
+        }
         if let Some(how) = work.fail.filter(|_| run.attempt() <= work.times) {
             return self.fail(how, run).await;
         }
@@ -95,8 +122,18 @@ impl Shared {
     }
 
     async fn succeed(self: &Arc<Self>, work: &Work, run: &Run) -> Result<(), Failure> {
+        if work.block_ms > 0 {
+            handler::block(work);
+        }
+        if work.sessions_ms > 0 {
+            handler::take_sessions(&self.client, Duration::from_millis(work.sessions_ms), &self.history).await;
+        }
         let half = Duration::from_millis(work.ms / 2);
-        tokio::time::sleep(half).await;
+        if work.step_ms > 0 {
+            handler::work_in_steps(half, Duration::from_millis(work.step_ms), run, &self.history).await;
+        } else {
+            tokio::time::sleep(half).await;
+        }
         self.die_at(KillPoint::MidHandler);
         tokio::time::sleep(half).await;
         if work.tx {
@@ -183,6 +220,7 @@ impl Shared {
             How::Fatal => Failure::fatal("never again"),
             How::Huge => Failure::new("x".repeat(1_000_000)),
             How::Nul => Failure::new("before\0after"),
+            How::Vast => Failure::new("x".repeat(300 << 20)),
             How::Error | How::Slow => Failure::new("once more"),
         })
     }
