@@ -114,6 +114,11 @@ impl Command {
         matches!(self, Self::Dev(_) | Self::Serve(_) | Self::Work(_) | Self::DrillWorker(_))
     }
 
+    /// What listens to the log of a drill's worker.
+    pub(crate) fn trap(&self) -> Option<faultline_drill::Trap> {
+        if let Self::DrillWorker(options) = self { Some(options.trap()) } else { None }
+    }
+
     pub(crate) async fn run(&self, global: &Global) -> Done {
         match self {
             Self::Dev(options) => dev::run(options, global).await,

@@ -51,6 +51,10 @@ pub struct Drill {
 pub(crate) struct Scene {
     /// Jobs that a worker runs at once.
     pub(crate) slots: usize,
+    /// How long handlers may go on when a worker is told to stop.
+    pub(crate) grace: Duration,
+    /// Whether jobs kill their workers, which are then replaced.
+    pub(crate) mortal: bool,
     /// Settings of the cluster beside the usual ones.
     pub(crate) settings: &'static [(&'static str, &'static str)],
     /// Whether workers stop handlers at the deadline of their lease.
@@ -59,6 +63,21 @@ pub(crate) struct Scene {
     pub(crate) incarnations: usize,
     /// Between two samples.
     pub(crate) sample_every: Duration,
+    /// Whether there is a standby to fail over to.
+    pub(crate) standby: Standby,
+    /// Whether processes reach Postgres through a proxy each, which network faults need.
+    pub(crate) proxied: bool,
+}
+
+/// The second server of a scene. Every process knows both and works on the one that takes writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standby {
+    /// There is one server.
+    None,
+    /// Commits wait for the standby.
+    Synchronous,
+    /// They do not, so that a failover may lose some: the old primary is a witness of its own.
+    Asynchronous,
 }
 
 /// What is enqueued.
@@ -89,6 +108,10 @@ impl Drill {
         needs: &[],
         scene: Scene {
             slots: 6,
+            grace: Duration::from_secs(5),
+            mortal: false,
+            standby: Standby::None,
+            proxied: false,
             settings: &[],
             strict: false,
             incarnations: 1,
@@ -105,14 +128,24 @@ impl Drill {
 /// Every drill.
 pub const DRILLS: &[Drill] = &[
     drills::kill_worker::DRILL,
-    drills::database_outage::DRILL,
-    drills::zombie::DRILL,
-    drills::duplicate_submission::DRILL,
     drills::failing_jobs::DRILL,
+    drills::lease_expiry::DRILL,
+    drills::database_outage::DRILL,
+    drills::duplicate_submission::DRILL,
+    drills::zombie::DRILL,
+    drills::mass_stall::DRILL,
+    drills::partition::DRILL,
+    drills::flaky_network::DRILL,
+    drills::commit_cut::DRILL,
+    drills::backend_storm::DRILL,
+    drills::failover::DRILL,
+    drills::failover_async::DRILL,
     drills::cancellation_storm::DRILL,
     drills::starvation::DRILL,
+    drills::lost_notify::DRILL,
     drills::payloads::DRILL,
     drills::strict::DRILL,
+    drills::random::DRILL,
 ];
 
 /// The drills that names stand for; `all` is every drill, `fast` those that run wherever the tests do.

@@ -2,12 +2,15 @@
 
 use crate::DrillError;
 use crate::history::Lines;
-use faultline_check::witness::{Effect, Event, JobRow, Reason, Sample, SessionSample, State};
+use faultline_check::witness::{Effect, Event, JobRow, QueueSample, Reason, Sample, SessionSample, State};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 use tokio_postgres::{Client, NoTls, Row};
 use uuid::Uuid;
 
+/// What the sessions of the drill itself call themselves: no fault is meant for them.
+const SUPERVISOR: &str = "drill";
 /// What a connection may take; beyond it the database counts as away.
 const CONNECT_LIMIT: Duration = Duration::from_secs(3);
 
@@ -21,7 +24,9 @@ const ROW: &str = "j.id, j.state::text, j.attempts, j.max_attempts, j.lease_id, 
 
 /// A session of the supervisor's.
 pub(crate) async fn connect(url: &str) -> Result<Client, DrillError> {
-    let connected = tokio::time::timeout(CONNECT_LIMIT, tokio_postgres::connect(url, NoTls)).await;
+    let mut config: tokio_postgres::Config = url.parse()?;
+    config.application_name(SUPERVISOR);
+    let connected = tokio::time::timeout(CONNECT_LIMIT, config.connect(NoTls)).await;
     let late = |_| DrillError::Process("the database does not answer".into());
     let (client, connection) = connected.map_err(late)??;
     tokio::spawn(connection);
@@ -43,13 +48,24 @@ pub(crate) async fn succeeded_under(client: &Client, job: Uuid, lease: Uuid) -> 
     Ok(client.query_one(sql, &[&job, &lease]).await?.get(0))
 }
 
+/// Ends a session that is not the drill's own, or cancels its statement: the `pick`th, counted round. False where there is none.
+pub(crate) async fn strike(client: &Client, cancel: bool, pick: u32) -> Result<bool, DrillError> {
+    let sql = "select case when $2 then pg_cancel_backend(s.pid) else pg_terminate_backend(s.pid) end
+                 from (select pid, row_number() over (order by pid) - 1 as n, count(*) over () as sessions
+                         from pg_stat_activity
+                        where datname = current_database() and application_name <> $1 and backend_type = 'client backend') s
+                where s.n = $3::bigint % s.sessions";
+    let struck = client.query_opt(sql, &[&SUPERVISOR, &cancel, &i64::from(pick)]).await?;
+    Ok(struck.is_some_and(|row| row.get(0)))
+}
+
 /// What waits or runs.
 pub(crate) async fn unfinished(client: &Client, queue: &str) -> Result<i64, DrillError> {
     Ok(client.query_one("select count(*) from faultline.jobs where queue = $1", &[&queue]).await?.get(0))
 }
 
-/// One snapshot of what waits and runs, and of sessions that sit in a transaction.
-pub(crate) async fn sample(client: &mut Client, number: u32, queue: &str) -> Result<Vec<Sample>, DrillError> {
+/// One snapshot of what waits and runs, and of sessions that sit in a transaction; and the port of the server.
+pub(crate) async fn sample(client: &mut Client, number: u32, queue: &str) -> Result<(Vec<Sample>, i32), DrillError> {
     let isolation = tokio_postgres::IsolationLevel::RepeatableRead;
     let tx = client.build_transaction().isolation_level(isolation).read_only(true).start().await?;
     let jobs =
@@ -59,11 +75,12 @@ pub(crate) async fn sample(client: &mut Client, number: u32, queue: &str) -> Res
                            (extract(epoch from clock_timestamp()) * 1000000)::bigint
                       from pg_stat_activity where state like 'idle in transaction%' and datname = current_database() and application_name like 'faultline%'";
     let sessions = tx.query(sessions, &[]).await?;
+    let port = tx.query_one("select coalesce(inet_server_port(), 0)", &[]).await?.get(0);
+    let workers = tx.query(LIVE_WORKERS, &[&queue]).await?;
     tx.commit().await?;
-    let mut all = Vec::with_capacity(jobs.len() + sessions.len());
-    for row in &jobs {
-        all.push(Sample::Job(job_row(row, number)?));
-    }
+    let rows: Vec<JobRow> = jobs.iter().map(|row| job_row(row, number)).collect::<Result<_, _>>()?;
+    let mut all = queues(&rows, &workers, number);
+    all.extend(rows.into_iter().map(Sample::Job));
     all.extend(sessions.iter().map(|row| {
         let (pid, application, idle, at_us) = (row.get(0), row.get(1), row.get::<_, i64>(2), row.get(3));
         Sample::Session(SessionSample {
@@ -75,7 +92,38 @@ pub(crate) async fn sample(client: &mut Client, number: u32, queue: &str) -> Res
             leaked: false,
         })
     }));
-    Ok(all)
+    Ok((all, port))
+}
+
+/// Workers that could claim: present, and heard of since a renewal was due. One that was stopped is not for long.
+const LIVE_WORKERS: &str = "
+    select w.id, w.slots, w.queues, (extract(epoch from clock_timestamp()) * 1000000)::bigint
+      from faultline.workers w
+     where w.stopped_at is null and not w.draining
+       and w.heartbeat_at > clock_timestamp() - w.lease_ttl_ms / 3 * interval '1 millisecond' - interval '0.5 seconds'
+       and exists (select from pg_stat_activity a where a.pid = w.presence_pid and a.backend_start = w.presence_started_at)
+     limit 1000";
+
+/// What could be claimed in each queue, and by how many slots; from the rows of the same snapshot. Workers of drills have one
+/// queue each.
+fn queues(rows: &[JobRow], workers: &[Row], number: u32) -> Vec<Sample> {
+    let mut queues: BTreeMap<&str, QueueSample> = BTreeMap::new();
+    for worker in workers {
+        let Some(name) = worker.get::<_, Vec<&str>>(2).first().copied() else { continue };
+        let (owner, slots, at_us): (Uuid, i32, i64) = (worker.get(0), worker.get(1), worker.get(3));
+        let running = rows.iter().filter(|row| row.state == State::Running && row.owner == Some(owner)).count();
+        let free = u64::try_from(slots).unwrap_or(0).saturating_sub(running as u64);
+        let due = |row: &&JobRow| row.state == State::Queued && row.queue == name && row.next_run_us <= row.at_us;
+        let queue = queues.entry(name).or_insert_with(|| QueueSample {
+            sample: number,
+            at_us,
+            queue: name.to_owned(),
+            claimable: rows.iter().filter(due).count() as u64,
+            free_slots: 0,
+        });
+        queue.free_slots += free;
+    }
+    queues.into_values().map(Sample::Queue).collect()
 }
 
 /// Writes what the database knows at the end of a run; answers its clock.

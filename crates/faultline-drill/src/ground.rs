@@ -1,10 +1,10 @@
 //! What a drill runs on: a private cluster, or somebody's own database with everything of the drill in a queue of its own.
 
 use crate::DrillError;
-use crate::catalogue::Drill;
+use crate::catalogue::{Drill, Standby};
 use crate::database;
 use faultline_cluster::{Cluster, ClusterError, Programs};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// The database's name in the private cluster.
 const NAME: &str = "drill";
@@ -16,10 +16,14 @@ const MAX_CONNECTIONS: &str = "200";
 /// Where a drill runs.
 pub(crate) struct Ground {
     pub(crate) url: String,
+    /// That of the first server alone.
+    pub(crate) primary_url: String,
     /// Where its jobs are, and nobody else's.
     pub(crate) queue: String,
     /// None: the database is somebody's own, and must be left as it was found.
     pub(crate) cluster: Option<Arc<Mutex<Cluster>>>,
+    /// A copy of the private cluster, if the scene has one.
+    pub(crate) standby: Option<Arc<Mutex<Cluster>>>,
     audit_was_on: bool,
 }
 
@@ -32,10 +36,36 @@ impl Ground {
         let url = cluster.url(NAME);
         let failed = |error: faultline::Error| DrillError::Process(format!("the migrations failed: {error}"));
         faultline::Client::lazy(&url).map_err(failed)?.migrate().await.map_err(failed)?;
-        let ground =
-            Self { url, queue: QUEUE.to_owned(), cluster: Some(Arc::new(Mutex::new(cluster))), audit_was_on: false };
+        let (queue, cluster) = (QUEUE.to_owned(), Some(Arc::new(Mutex::new(cluster))));
+        let mut ground = Self { primary_url: url.clone(), url, queue, cluster, standby: None, audit_was_on: false };
         ground.prepare().await?;
+        if drill.scene.standby != Standby::None {
+            ground.add_standby(drill.scene.standby == Standby::Synchronous).await?;
+        }
         Ok(ground)
+    }
+
+    /// Copies the cluster, and lets everybody know both servers.
+    async fn add_standby(&mut self, synchronous: bool) -> Result<(), DrillError> {
+        let Some(primary) = self.cluster.clone() else { return Ok(()) };
+        let added = tokio::task::spawn_blocking(move || {
+            let primary = primary.lock().unwrap_or_else(PoisonError::into_inner);
+            let standby = primary.standby("standby").start()?;
+            primary.synchronous(synchronous)?;
+            Ok(standby)
+        });
+        let panicked = |_| DrillError::Process("the start of the standby has panicked".into());
+        let lacking = |error| match error {
+            ClusterError::Copy { status: 127, .. } => {
+                DrillError::Needs("pg_basebackup, one of the PostgreSQL server programs".into())
+            }
+            error => error.into(),
+        };
+        let standby = added.await.map_err(panicked)?.map_err(lacking)?;
+        let both = format!(",127.0.0.1:{}/{NAME}?target_session_attrs=read-write", standby.port());
+        self.url = self.url.replace(&format!("/{NAME}"), &both);
+        self.standby = Some(Arc::new(Mutex::new(standby)));
+        Ok(())
     }
 
     /// Uses a database that is there, for drills that touch only processes of their own.
@@ -57,7 +87,14 @@ impl Ground {
             return Err(DrillError::Against(format!("another drill uses this database; {hint}")));
         }
         let queue = format!("drill-{}", &uuid::Uuid::new_v4().simple().to_string()[..8]);
-        let ground = Self { url: url.to_owned(), queue, cluster: None, audit_was_on: row.get(0) };
+        let ground = Self {
+            url: url.to_owned(),
+            primary_url: url.to_owned(),
+            queue,
+            cluster: None,
+            standby: None,
+            audit_was_on: row.get(0),
+        };
         ground.prepare().await?;
         Ok(ground)
     }
@@ -66,6 +103,12 @@ impl Ground {
         let sql = "begin; select faultline.audit_on(); create schema faultline_drill;
                    create table faultline_drill.effects (job uuid not null, lease uuid not null); commit";
         Ok(database::connect(&self.url).await?.batch_execute(sql).await?)
+    }
+
+    /// The port of the private cluster.
+    pub(crate) fn port(&self) -> Option<u16> {
+        let cluster = self.cluster.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(cluster.port())
     }
 
     /// For people.

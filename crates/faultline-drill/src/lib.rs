@@ -11,11 +11,12 @@
 //! | `ground` | the private cluster, or somebody's own database |
 //! | `run` | one drill from its cluster to its verdict |
 //! | `nemesis`, `faults` | carries out the schedule; what each fault does |
-//! | `stage`, `process` | what faults act on: the cluster and the processes |
+//! | `stage`, `process`, `proxy` | what faults act on: the cluster, the processes, and the network between them |
 //! | `enqueuer`, `http` | the load |
 //! | `guest` | who else uses the system in some drills |
 //! | `worker`, `handler` | the worker process of a drill |
-//! | `sampler`, `history`, `database`, `logs` | the witnesses |
+//! | `orders` | points at which something happens to it |
+//! | `sampler`, `history`, `database`, `logs`, `old` | the witnesses |
 //! | `report`, `timeline` | the table, `report.json`, `report.html` |
 
 mod catalogue;
@@ -32,7 +33,10 @@ mod http;
 mod logs;
 mod needs;
 mod nemesis;
+mod old;
+mod orders;
 mod process;
+mod proxy;
 mod report;
 mod run;
 mod sampler;
@@ -44,7 +48,9 @@ mod worker;
 
 pub use catalogue::{DRILLS, Drill, select};
 pub use error::DrillError;
-pub use faults::{Database, Fault, KillPoint, Outage, Process};
+pub use faults::{Database, Fault, Network, Outage, Process, Replication, Signals, Strike, Who};
+pub use orders::{Point, Trap};
+pub use proxy::{Cut, Noise, Statement, Way};
 pub use report::{Needed, Report, Spread};
 pub use run::{Options, run};
 pub use schedule::{Step, plan};

@@ -46,7 +46,7 @@ pub(crate) async fn carry_out(
 
 async fn wait_until(stage: &mut Stage, then: Instant) -> Result<(), DrillError> {
     loop {
-        stage.watch()?;
+        stage.watch().await?;
         let now = Instant::now();
         if now >= then {
             return Ok(());

@@ -8,7 +8,7 @@ use crate::timeline;
 use faultline_check::witness::{Action, Answer, Event, FaultKind, Operation, Phase, Reason, Required, Witnesses};
 use faultline_check::{Verdict, check, read_dir};
 use serde::Serialize;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -65,6 +65,8 @@ pub struct Report {
     pub jobs: usize,
     /// Faults by kind.
     pub faults: BTreeMap<String, usize>,
+    /// Points at which workers were killed or stopped, and how often.
+    pub points: BTreeMap<String, usize>,
     /// Acknowledged jobs that are gone.
     pub lost: usize,
     /// Effects beyond one in the transactions of a job's success.
@@ -104,8 +106,11 @@ impl Report {
             drill.required.iter().map(|&(what, at_least)| Needed { what, at_least, seen: seen(what) }).collect();
         let happened = required.iter().all(|needed| needed.seen >= needed.at_least);
         let end = witnesses.end.as_deref().unwrap_or_default();
-        let mut faults = BTreeMap::new();
+        let (mut faults, mut points) = (BTreeMap::new(), BTreeMap::new());
         for fault in witnesses.nemesis.iter().flatten() {
+            if let Some(at) = fault.at.as_ref().filter(|_| fault.kind != FaultKind::RenewalsHeld) {
+                *points.entry(at.point.clone()).or_insert(0) += 1;
+            }
             *faults.entry(kind(fault.kind)).or_insert(0) += 1;
         }
         let mut effects: HashMap<Uuid, usize> = HashMap::new();
@@ -120,6 +125,7 @@ impl Report {
             passed: verdict.holds() && happened,
             jobs: end.len(),
             faults,
+            points,
             lost: verdict.lost_acks.len(),
             duplicated_effects: effects.values().map(|count| count - 1).sum(),
             stale_writes_refused: witnesses.history.iter().flatten().filter(|op| is_stale(op)).count(),
@@ -140,21 +146,27 @@ impl Report {
     /// The table for people.
     pub fn table(&self) -> String {
         let list = |items: Vec<String>| if items.is_empty() { "none".to_owned() } else { items.join(", ") };
+        let points = list(self.points.iter().map(|(point, count)| format!("{count} {point}")).collect());
         let faults = list(self.faults.iter().map(|(kind, count)| format!("{count} {kind}")).collect());
         let needed = |n: &Needed| format!("{} {} (of {})", n.seen, name(&n.what), n.at_least);
         let recovery = self.recovery.map_or("-".to_owned(), |r| {
             format!("p50 {} ms, p99 {} ms, max {} ms over {}", r.p50_ms, r.p99_ms, r.max_ms, r.count)
         });
         let (held, violated, unchecked) = self.invariants;
+        let old = self.verdict.old.as_ref().map_or(String::new(), |old| {
+            let (held, violated, _) = old.counts();
+            format!("; on the old primary {held} held, {violated} violated")
+        });
         let rows = [
             ("jobs", self.jobs.to_string()),
             ("faults", faults),
+            ("points", points),
             ("lost", self.lost.to_string()),
             ("duplicated effects", self.duplicated_effects.to_string()),
             ("stale writes refused", self.stale_writes_refused.to_string()),
             ("attempts charged", self.attempts_charged.to_string()),
             ("recovery", recovery),
-            ("invariants", format!("{held} held, {violated} violated, {unchecked} not checked")),
+            ("invariants", format!("{held} held, {violated} violated, {unchecked} not checked{old}")),
             ("required events", list(self.required.iter().map(needed).collect())),
             ("verdict", if self.passed { "passed".into() } else { "FAILED".into() }),
         ];
@@ -163,8 +175,10 @@ impl Report {
         for (name, value) in rows {
             let _ = writeln!(text, "  {name:<22}{value}");
         }
-        for outcome in self.verdict.violated() {
-            let _ = writeln!(text, "  violated: {} {}", outcome.number, outcome.title);
+        let old =
+            self.verdict.old.iter().flat_map(|old| old.violated().map(|outcome| ("on the old primary: ", outcome)));
+        for (place, outcome) in self.verdict.violated().map(|outcome| ("", outcome)).chain(old) {
+            let _ = writeln!(text, "  violated: {place}{} {}", outcome.number, outcome.title);
             if let faultline_check::Status::Violated { violations, .. } = &outcome.status {
                 for violation in violations.iter().take(3) {
                     let _ = writeln!(text, "    - {violation}");
@@ -198,7 +212,7 @@ fn recoveries(witnesses: &Witnesses) -> Vec<i64> {
     for fault in witnesses.nemesis.iter().flatten() {
         match (fault.kind, fault.owner) {
             (FaultKind::Kill | FaultKind::Stop, Some(owner)) => waits.extend(takeovers(events, owner, fault.began_us)),
-            (FaultKind::DatabaseDown, _) => {
+            (FaultKind::DatabaseDown | FaultKind::Failover, _) => {
                 let Some(back) = fault.ended_us else { continue };
                 let first = events.iter().filter(|e| e.reason == Reason::Completed && e.at_us >= back).map(|e| e.at_us);
                 waits.extend(first.min().map(|at| at - back));
@@ -211,7 +225,13 @@ fn recoveries(witnesses: &Witnesses) -> Vec<i64> {
 
 /// The waits of the jobs that `owner` held at a time and that were reaped from it, until their next claim.
 fn takeovers(events: &[Event], owner: Uuid, since_us: i64) -> Vec<i64> {
-    let reaped = events.iter().filter(|e| e.owner == Some(owner) && e.reason.is_reap() && e.at_us >= since_us);
+    let held: HashSet<_> = events
+        .iter()
+        .filter(|e| e.is_claim() && e.owner == Some(owner) && e.at_us <= since_us)
+        .map(|e| (e.job, e.lease))
+        .collect();
+    let reaped =
+        events.iter().filter(|e| e.reason.is_reap() && e.at_us >= since_us && held.contains(&(e.job, e.lease)));
     let again = |reaped: &Event| {
         let next = events.iter().filter(|e| e.job == reaped.job && e.seq > reaped.seq && e.is_claim()).map(|e| e.at_us);
         next.min().map(|at| at - since_us)

@@ -5,13 +5,14 @@
 //! cluster's guard notice (`process.rs`, `faultline-cluster`).
 
 use crate::DrillError;
-use crate::catalogue::{DEFAULT_LEASE, Drill, Scene};
+use crate::catalogue::{DEFAULT_LEASE, Drill, Scene, Standby};
 use crate::database;
 use crate::enqueuer::{DEADLINE, Enqueuer};
 use crate::ground::Ground;
 use crate::guest::Visit;
 use crate::logs;
 use crate::nemesis;
+use crate::old;
 use crate::process::Launcher;
 use crate::report::Report;
 use crate::sampler::Sampler;
@@ -95,24 +96,33 @@ async fn carry_out(
 ) -> Result<Report, DrillError> {
     let duration = options.duration.unwrap_or(drill.duration);
     let steps = plan(&drill, options.seed, duration, options.workers);
-    for sub in ["history", "logs"] {
-        std::fs::create_dir_all(dir.join(sub)).map_err(DrillError::io("create the directory of the witnesses"))?;
+    let leaves_one_behind = drill.scene.standby == Standby::Asynchronous;
+    let subs = ["history", "logs"].into_iter().map(|sub| dir.join(sub));
+    for sub in subs.chain(leaves_one_behind.then(|| old::dir(dir))) {
+        std::fs::create_dir_all(sub).map_err(DrillError::io("create the directory of the witnesses"))?;
     }
     write_json(&dir.join("schedule.json"), &steps)?;
     tell(&format!("seed {}, {} faults planned", options.seed, steps.len()));
     let (url, queue) = (ground.url.clone(), ground.queue.clone());
     let (program, lease_ttl) = (options.program.clone(), drill.lease_ttl);
-    let launcher = Launcher { program, url: url.clone(), dir: dir.to_owned(), lease_ttl };
-    let Scene { slots, strict, incarnations, sample_every: every, .. } = drill.scene;
-    let told = Settings { lease_ttl, queue: queue.clone(), slots, strict, incarnations };
+    let proxied = ground.port().filter(|_| drill.scene.proxied);
+    let launcher = Launcher { program, url: url.clone(), dir: dir.to_owned(), lease_ttl, proxied, seed: options.seed };
+    let Scene { slots, grace, strict, incarnations, sample_every: every, .. } = drill.scene;
+    let told = Settings { lease_ttl, queue: queue.clone(), slots, grace, strict, incarnations };
     write_json(&dir.join(worker::SETTINGS), &told)?;
-    let mut stage = Stage::set(ground.cluster.clone(), launcher, options.workers).await?;
+    let mut stage = Stage::set(ground, launcher, options.workers, drill.scene.mortal).await?;
     tell(&format!("the API and {} workers run on {}", options.workers, ground.shown()));
 
     let mut tasks = JoinSet::new();
     let shared_dir: Arc<Path> = dir.into();
     let sampled = CancellationToken::new();
-    let sampler = Sampler { url: url.clone(), queue: queue.clone(), api: stage.api_seen.clone(), every };
+    let sampler = Sampler {
+        url: url.clone(),
+        queue: queue.clone(),
+        api: stage.api_seen.clone(),
+        every,
+        old: leaves_one_behind.then(|| ground.primary_url.clone()),
+    };
     tasks.spawn(sampler.run(shared_dir.clone(), sampled.clone()));
     let mut load = JoinSet::new();
     let loaded = CancellationToken::new();
@@ -140,8 +150,12 @@ async fn carry_out(
     finish(&mut tasks).await?;
     let ended_us = database::dump(&database::connect(&url).await?, dir, &queue).await?;
     stage.end().await;
-    logs::refused_finishes(dir)?;
-    write_json(&dir.join("run.json"), &settings(&drill, options, ended_us))?;
+    logs::read(dir)?;
+    let settings = settings(&drill, options, ended_us);
+    write_json(&dir.join("run.json"), &settings)?;
+    if leaves_one_behind {
+        old::take(ground, &settings, dir).await?;
+    }
     Report::of(&drill, options.seed, duration, options.workers, &steps, dir)
 }
 
@@ -149,11 +163,11 @@ async fn carry_out(
 async fn drain(stage: &mut Stage, url: &str, queue: &str) -> Result<bool, DrillError> {
     let client = database::connect(url).await?;
     let end = Instant::now() + DRAIN_LIMIT;
-    while database::unfinished(&client, queue).await? > 0 {
+    while database::unfinished(&client, queue).await? > 0 || stage.somebody_stops() {
         if Instant::now() > end {
             return Ok(false);
         }
-        stage.watch()?;
+        stage.watch().await?;
         tokio::time::sleep(LOOK_EVERY).await;
     }
     Ok(true)

@@ -12,7 +12,7 @@ use std::time::Duration;
 /// More faults than any duration holds.
 pub(crate) const ENOUGH: usize = 50;
 /// Before the first fault, ms: time to claim something.
-const FIRST_MS: u64 = 1000;
+pub(crate) const FIRST_MS: u64 = 1000;
 
 /// A fault and its time after the start of the load.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -45,13 +45,17 @@ pub(crate) struct Turn {
     pub(crate) rest_ms: u64,
 }
 
-/// As many faults, one after the other, as the frame holds.
+/// As many faults, one after the other, as the frame holds; the first in any case: a drill without one is none.
 pub(crate) fn in_turn(frame: &Frame, turns: impl IntoIterator<Item = Turn>) -> Vec<Step> {
+    at_least(1, frame, turns)
+}
+
+/// The same with so many of the first in any case, where a drill proves nothing with less.
+pub(crate) fn at_least(count: usize, frame: &Frame, turns: impl IntoIterator<Item = Turn>) -> Vec<Step> {
     let mut at_ms = FIRST_MS;
     let mut steps = Vec::new();
     for Turn { fault, for_ms, rest_ms } in turns {
-        // The first fault comes in any case: a drill without one is none.
-        if steps.is_empty() || at_ms + for_ms + rest_ms <= frame.end_ms {
+        if steps.len() < count || at_ms + for_ms + rest_ms <= frame.end_ms {
             steps.push(Step { at_ms, for_ms, fault });
             at_ms += for_ms + rest_ms;
         }
@@ -80,6 +84,8 @@ mod tests {
     use super::*;
     use crate::catalogue::DRILLS;
     use crate::faults::{Database, Process};
+    use crate::orders::Point;
+    use std::collections::BTreeSet;
 
     #[test]
     fn the_same_seed_gives_the_same_schedule_and_another_seed_another() {
@@ -100,8 +106,17 @@ mod tests {
             |step: &Step| matches!(step.fault, Fault::Database(Database::Outage { .. })).then_some(step.for_ms);
         let outages: Vec<u64> = plan("database-outage").iter().filter_map(outage).collect();
         assert_eq!(outages, [1500, 15000, 450, 4500]);
-        let killed_at = |step: &Step| matches!(step.fault, Fault::Process(Process::KillAt { .. }));
-        assert!(plan("kill-worker").iter().any(killed_at));
-        assert!(plan("zombie").len() >= 2);
+        let killed_at = |step: &Step| match step.fault {
+            Fault::Process(Process::KillAt { point, .. }) => Some(point.name()),
+            _ => None,
+        };
+        let points: BTreeSet<&str> = plan("kill-worker").iter().filter_map(killed_at).collect();
+        assert_eq!(points.len(), Point::ALL.len());
+        let stopped_at = |step: &Step| match step.fault {
+            Fault::Process(Process::StopAt { point, .. }) => Some(point.name()),
+            _ => None,
+        };
+        let points: BTreeSet<&str> = plan("zombie").iter().filter_map(stopped_at).collect();
+        assert_eq!(points.len(), 4);
     }
 }

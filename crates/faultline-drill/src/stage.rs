@@ -2,16 +2,19 @@
 
 use crate::DrillError;
 use crate::database;
-use crate::history::{Lines, wall_ns};
+use crate::ground::Ground;
+use crate::history::{History, Lines, wall_ns};
 use crate::process::{Launcher, Process};
 use crate::sampler::Api;
-use faultline_check::witness::{FaultKind, FaultRecord, Phase};
+use faultline_check::witness::{Action, Answer, FaultKind, FaultRecord, Phase, Place};
 use faultline_cluster::{Cluster, ClusterError};
 use rustix::process::Signal;
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
 /// How long a fault waits for its victim to hold a job.
@@ -20,7 +23,7 @@ const AIM_LIMIT: Duration = Duration::from_secs(3);
 const START_LIMIT: Duration = Duration::from_secs(12);
 /// Between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
-/// Until the successor of a worker that has killed itself starts.
+/// Until the successor of a worker that has ended by itself starts.
 const REPLACE_AFTER: Duration = Duration::from_millis(300);
 /// Faults that nobody planned are numbered from here on.
 const UNPLANNED: u64 = 1_000_000;
@@ -28,13 +31,18 @@ const UNPLANNED: u64 = 1_000_000;
 /// The cluster and the processes of a run.
 pub(crate) struct Stage {
     /// None: the database is somebody's own.
-    pub(crate) cluster: Option<Arc<Mutex<Cluster>>>,
+    cluster: Option<Arc<Mutex<Cluster>>>,
+    standby: Option<Arc<Mutex<Cluster>>>,
     pub(crate) launcher: Launcher,
-    pub(crate) nemesis: Lines,
+    pub(crate) nemesis: Arc<Lines>,
+    /// Faults that go on by themselves until their end, by number.
+    pub(crate) going_on: HashMap<u64, AbortOnDropHandle<()>>,
     pub(crate) api_seen: Api,
     pub(crate) address: SocketAddr,
     pub(crate) workers: Vec<Worker>,
     pub(crate) api: Process,
+    /// Whether jobs of this drill kill their workers.
+    mortal: bool,
     started: u32,
     unplanned: u64,
 }
@@ -44,10 +52,27 @@ pub(crate) struct Worker {
     process: Process,
     /// Its incarnation, once that is known.
     pub(crate) owner: Option<Uuid>,
-    /// Whether it was told to die: its end is then no surprise.
-    pub(crate) ordered: bool,
+    /// What its end would mean.
+    pub(crate) end: End,
     /// When it was seen to have ended.
     ended_at: Option<Instant>,
+}
+
+/// What the end of a worker process means.
+pub(crate) enum End {
+    /// Nobody has asked for it.
+    Surprise,
+    /// A fault brings it about, notes it, and replaces the worker.
+    Fault,
+    /// It was asked to stop.
+    Shutdown(Shutdown),
+}
+
+/// A worker that was asked to stop.
+pub(crate) struct Shutdown {
+    history: History,
+    op: u64,
+    at_once: bool,
 }
 
 impl Deref for Worker {
@@ -66,16 +91,29 @@ impl DerefMut for Worker {
 impl Stage {
     /// Starts the API and the workers, and waits until all are registered.
     pub(crate) async fn set(
-        cluster: Option<Arc<Mutex<Cluster>>>,
+        ground: &Ground,
         launcher: Launcher,
         workers: usize,
+        mortal: bool,
     ) -> Result<Self, DrillError> {
-        let nemesis = Lines::open(&launcher.dir.join("nemesis.jsonl"), false)?;
+        let nemesis = Arc::new(Lines::open(&launcher.dir.join("nemesis.jsonl"), false)?);
         let (api, address) = launcher.api("api-1", 0).await?;
         let api_seen = Api::default();
         api_seen.set(Some((api.name.clone(), address)));
-        let (started, unplanned, some) = (1, UNPLANNED, Vec::new());
-        let mut stage = Self { cluster, launcher, nemesis, api_seen, address, workers: some, api, started, unplanned };
+        let mut stage = Self {
+            cluster: ground.cluster.clone(),
+            standby: ground.standby.clone(),
+            launcher,
+            nemesis,
+            going_on: HashMap::new(),
+            api_seen,
+            address,
+            workers: Vec::with_capacity(workers),
+            api,
+            mortal,
+            started: 1,
+            unplanned: UNPLANNED,
+        };
         for _ in 0..workers {
             let worker = stage.new_worker()?;
             stage.workers.push(worker);
@@ -91,7 +129,7 @@ impl Stage {
     fn new_worker(&mut self) -> Result<Worker, DrillError> {
         self.started += 1;
         let process = self.launcher.worker(&format!("worker-{}", self.started))?;
-        Ok(Worker { process, owner: None, ordered: false, ended_at: None })
+        Ok(Worker { process, owner: None, end: End::Surprise, ended_at: None })
     }
 
     /// Starts a successor of a worker that has ended.
@@ -116,7 +154,22 @@ impl Stage {
         call: impl FnOnce(&mut Cluster) -> Result<(), ClusterError> + Send + 'static,
     ) -> Result<(), DrillError> {
         let own = || DrillError::Against("the database is not the drill's to break".into());
-        let cluster = self.cluster.clone().ok_or_else(own)?;
+        Self::call(self.cluster.clone().ok_or_else(own)?, call).await
+    }
+
+    /// Calls the standby.
+    pub(crate) async fn with_standby(
+        &self,
+        call: impl FnOnce(&mut Cluster) -> Result<(), ClusterError> + Send + 'static,
+    ) -> Result<(), DrillError> {
+        let none = || DrillError::Process("the scene of this drill has no standby".into());
+        Self::call(self.standby.clone().ok_or_else(none)?, call).await
+    }
+
+    async fn call(
+        cluster: Arc<Mutex<Cluster>>,
+        call: impl FnOnce(&mut Cluster) -> Result<(), ClusterError> + Send + 'static,
+    ) -> Result<(), DrillError> {
         let called =
             tokio::task::spawn_blocking(move || call(&mut cluster.lock().unwrap_or_else(PoisonError::into_inner)));
         let panicked = |_| DrillError::Process("a call to the cluster has panicked".into());
@@ -126,8 +179,13 @@ impl Stage {
     /// Waits until a worker has registered and, if asked for, holds a job; answers its incarnation as far as it is known, also
     /// while the database is away.
     pub(crate) async fn aim(&mut self, worker: usize, holding: bool) -> Result<Option<Uuid>, DrillError> {
+        if self.workers[worker].ended() {
+            // It has killed itself as it was told, and its successor has not started yet.
+            self.watch().await?;
+            self.replace(worker)?;
+        }
         let known = self.workers[worker].owner;
-        let Some(pid) = self.workers[worker].pid() else { return Ok(known) };
+        let Some(pid) = self.workers[worker].pid().filter(|_| holding || known.is_none()) else { return Ok(known) };
         let mut owner = known;
         let look = async {
             let client = database::connect(&self.launcher.url).await?;
@@ -160,6 +218,14 @@ impl Stage {
         self.write(number, phase, kind, process, owner)
     }
 
+    /// Notes a fault that hit a worker at a point.
+    pub(crate) fn log_at(&mut self, number: u64, kind: FaultKind, worker: usize, at: Place) -> Result<(), DrillError> {
+        let (process, owner) = (Some(self.workers[worker].name.clone()), self.workers[worker].owner);
+        let (phase, at) = (Phase::Invoke, Some(at));
+        let record = FaultRecord { fault: number, phase, kind, wall_ns: wall_ns(), process, owner, at };
+        self.nemesis.write(&record).map_err(DrillError::io("write the nemesis's log"))
+    }
+
     /// Notes a fault of a process by its name.
     pub(crate) fn log_process(
         &mut self,
@@ -180,32 +246,95 @@ impl Stage {
         process: Option<String>,
         owner: Option<Uuid>,
     ) -> Result<(), DrillError> {
-        let record = FaultRecord { fault, phase, kind, wall_ns: wall_ns(), process, owner };
+        let record = FaultRecord { fault, phase, kind, wall_ns: wall_ns(), process, owner, at: None };
         self.nemesis.write(&record).map_err(DrillError::io("write the nemesis's log"))
     }
 
-    /// Notes and replaces workers that have killed themselves as they were told.
-    pub(crate) fn watch(&mut self) -> Result<(), DrillError> {
-        for worker in 0..self.workers.len() {
-            if !self.workers[worker].ordered || !self.workers[worker].ended() {
+    /// Asks a worker to stop; [`Stage::watch`] notes its end and replaces it.
+    pub(crate) fn terminate(&mut self, worker: usize, number: u64) -> Result<(), DrillError> {
+        self.log(number, Phase::Invoke, FaultKind::Terminate, Some(worker))?;
+        let history = History::open(&self.launcher.dir, &format!("{}-end", self.workers[worker].name))?;
+        self.signal_to_stop(worker, history, false);
+        Ok(())
+    }
+
+    /// Asks a worker that stops to do so at once, unless it has stopped meanwhile.
+    pub(crate) fn terminate_again(&mut self, worker: usize) {
+        if self.workers[worker].ended() {
+            return;
+        }
+        match std::mem::replace(&mut self.workers[worker].end, End::Surprise) {
+            End::Shutdown(Shutdown { history, op, .. }) => {
+                // What would have become of the first signal nobody can tell.
+                history.write(&history.record(op, Action::Shutdown, Phase::Info));
+                self.signal_to_stop(worker, history, true);
+            }
+            other => self.workers[worker].end = other,
+        }
+    }
+
+    fn signal_to_stop(&mut self, worker: usize, history: History, at_once: bool) {
+        let worker = &mut self.workers[worker];
+        let op = history.op();
+        let mut record = history.record(op, Action::Shutdown, Phase::Invoke);
+        record.owner = worker.owner;
+        history.write(&record);
+        worker.end = End::Shutdown(Shutdown { history, op, at_once });
+        worker.signal(Signal::TERM);
+    }
+
+    /// Notes and replaces workers that have stopped as they were asked to, or that their jobs have killed where that belongs
+    /// to the drill.
+    pub(crate) async fn watch(&mut self) -> Result<(), DrillError> {
+        for number in 0..self.workers.len() {
+            let worker = &mut self.workers[number];
+            let concerns_us = match worker.end {
+                End::Surprise => self.mortal,
+                End::Fault => false,
+                End::Shutdown(_) => true,
+            };
+            if !concerns_us || !worker.ended() {
                 continue;
             }
-            match self.workers[worker].ended_at {
+            match worker.ended_at {
                 None => {
-                    self.workers[worker].ended_at = Some(Instant::now());
-                    self.unplanned += 1;
-                    self.log(self.unplanned, Phase::Invoke, FaultKind::Kill, Some(worker))?;
+                    worker.ended_at = Some(Instant::now());
+                    self.note_end(number).await?;
                 }
-                Some(at) if at.elapsed() >= REPLACE_AFTER => self.replace(worker)?,
+                Some(at) if at.elapsed() >= REPLACE_AFTER => self.replace(number)?,
                 Some(_) => {}
             }
         }
         Ok(())
     }
 
+    async fn note_end(&mut self, worker: usize) -> Result<(), DrillError> {
+        if let End::Shutdown(Shutdown { history, op, at_once }) = &self.workers[worker].end {
+            let mut record = history.record(*op, Action::Shutdown, Phase::Ok);
+            (record.owner, record.answer) = (self.workers[worker].owner, at_once.then_some(Answer::AtOnce));
+            history.write(&record);
+            return Ok(());
+        }
+        // It may have died before anybody asked for its incarnation.
+        if self.workers[worker].owner.is_none()
+            && let Some(pid) = self.workers[worker].last_pid()
+            && let Ok(client) = database::connect(&self.launcher.url).await
+        {
+            self.workers[worker].owner = database::incarnation(&client, pid).await?.map(|(owner, _)| owner);
+        }
+        self.unplanned += 1;
+        self.log(self.unplanned, Phase::Invoke, FaultKind::Exited, Some(worker))
+    }
+
+    /// Whether a worker that was asked to stop has not been seen to end.
+    pub(crate) fn somebody_stops(&self) -> bool {
+        self.workers.iter().any(|worker| matches!(worker.end, End::Shutdown(_)) && worker.ended_at.is_none())
+    }
+
     /// Notes every process that ended by itself: none may.
     pub(crate) fn look_for_exits(&mut self) -> Result<(), DrillError> {
-        let surprise = |worker: &mut Worker| !worker.ordered && worker.ended();
+        let mortal = self.mortal;
+        let surprise = |worker: &mut Worker| !mortal && matches!(worker.end, End::Surprise) && worker.ended();
         let mut ended: Vec<String> =
             self.workers.iter_mut().filter_map(|w| surprise(w).then(|| w.name.clone())).collect();
         if self.api.ended() {

@@ -1,25 +1,25 @@
 //! The worker of a drill: a real worker process whose handler leaves witnesses.
 //!
 //! Its effect outside of the database goes to a file, on the disk before the handler goes on; its effect inside goes to a table
-//! without a unique constraint, in the transaction of the job's success. A file `kill-PROCESS` in the run's
-//! directory tells it to kill itself at the named point.
+//! without a unique constraint, in the transaction of the job's success. At some points it asks whether something is
+//! ordered to happen to it there (`orders.rs`).
 
-use crate::faults::KillPoint;
 use crate::handler;
 use crate::history::{History, Lines};
+use crate::orders::{Orders, Point};
 use crate::work::{How, Work};
 use faultline::tokio_postgres::{self, NoTls};
 use faultline::{Client, Error, Failure, Run, Worker};
 use faultline_check::witness::{Action, Answer, Effect, Phase};
-use rustix::process::{Signal, getpid, kill_process};
 use serde::{Deserialize, Serialize};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-/// How long running handlers may go on when the worker is told to stop.
-const GRACE: Duration = Duration::from_secs(5);
+/// From its finish on, a handler's transaction holds the job's row: nobody can take the job over from a worker that was
+/// stopped there, unless the server ends its session.
+const LET_GO: &str = "set local idle_in_transaction_session_timeout = '1s'";
 /// Between two tries to find out about a commit.
 const ASK_EVERY: Duration = Duration::from_millis(200);
 /// Where the supervisor leaves the [`Settings`] of the workers, in the run's directory.
@@ -34,6 +34,8 @@ pub(crate) struct Settings {
     pub(crate) queue: String,
     /// Jobs at once.
     pub(crate) slots: usize,
+    /// How long running handlers may go on when the worker is told to stop.
+    pub(crate) grace: Duration,
     /// Whether handlers stop at the deadline of their lease.
     #[serde(default)]
     pub(crate) strict: bool,
@@ -51,7 +53,7 @@ struct Shared {
     client: Client,
     history: History,
     effects: Lines,
-    order: PathBuf,
+    orders: Orders,
 }
 
 /// Runs a drill's worker until `stop`, with its witnesses in `dir`.
@@ -75,7 +77,7 @@ pub async fn work(
         client: client.clone(),
         history: History::open(dir, process)?,
         effects: Lines::open(&dir.join("effects_ext.jsonl"), true)?,
-        order: dir.join(format!("kill-{process}")),
+        orders: Orders::of(dir, process),
     });
     let (watching, ttl) = (shared.clone(), settings.lease_ttl);
     tokio::spawn(async move { handler::watch_for_stalls(&watching.history, ttl).await });
@@ -85,7 +87,7 @@ pub async fn work(
         Worker::new(&client)
             .queue(settings.queue.clone(), settings.slots)
             .lease_ttl(settings.lease_ttl)
-            .grace(GRACE)
+            .grace(settings.grace)
             .strict(settings.strict)
             .on(move |work: Work, run: Run| {
                 let shared = shared.clone();
@@ -105,7 +107,7 @@ pub async fn work(
 impl Shared {
     async fn handle(self: &Arc<Self>, work: &Work, run: &Run) -> Result<(), Failure> {
         self.note(run, self.history.op(), Action::HandlerStart, Phase::Ok, None);
-        self.die_at(KillPoint::HandlerStart);
+        self.reach(Point::HandlerStart, run);
         if !work.light {
             self.effects.write(&Effect { job: run.id().0, lease: run.lease_id().0 })?;
         }
@@ -134,7 +136,9 @@ impl Shared {
         } else {
             tokio::time::sleep(half).await;
         }
-        self.die_at(KillPoint::MidHandler);
+        if !work.tx {
+            self.reach(Point::MidHandler, run);
+        }
         tokio::time::sleep(half).await;
         if work.tx {
             return self.succeed_in_transaction(work, run).await;
@@ -148,7 +152,7 @@ impl Shared {
         let tx = client.transaction().await?;
         let effect = "insert into faultline_drill.effects (job, lease) values ($1, $2)";
         tx.execute(effect, &[&run.id().0, &run.lease_id().0]).await?;
-        self.die_at(KillPoint::AfterEffect);
+        self.reach(Point::AfterEffect, run);
         tokio::time::sleep(Duration::from_millis(work.hold_ms)).await;
         self.note(run, self.history.op(), Action::HandlerEnd, Phase::Ok, Some(Answer::Returned));
         let op = self.history.op();
@@ -182,14 +186,15 @@ impl Shared {
     }
 
     async fn finish(&self, run: &Run, mut tx: tokio_postgres::Transaction<'_>) -> Result<(), Ended> {
+        tx.batch_execute(LET_GO).await.map_err(|error| Ended::Refused(error.to_string()))?;
         match run.complete_in(&mut tx, &()).await {
             Ok(()) => {}
             Err(Error::LeaseLost) => return Err(Ended::Lost),
-            Err(error) => return Err(Ended::Refused(error)),
+            Err(error) => return Err(Ended::Refused(error.to_string())),
         }
-        self.die_at(KillPoint::FinishSent);
+        self.reach(Point::FinishSent, run);
         tx.commit().await.map_err(Ended::Unknown)?;
-        self.die_at(KillPoint::FinishAcknowledged);
+        self.reach(Point::FinishAcknowledged, run);
         Ok(())
     }
 
@@ -235,11 +240,8 @@ impl Shared {
         self.history.write(&record);
     }
 
-    /// Kills this process if it was told to die here.
-    fn die_at(&self, point: KillPoint) {
-        if std::fs::read_to_string(&self.order).is_ok_and(|order| order == point.name()) {
-            let _ = kill_process(getpid(), Signal::KILL);
-        }
+    fn reach(&self, point: Point, run: &Run) {
+        self.orders.reach(point, Some(run.id().0), Some(run.lease_id().0));
     }
 }
 
@@ -248,7 +250,7 @@ enum Ended {
     /// Refused: the lease is another's.
     Lost,
     /// Nothing was committed.
-    Refused(Error),
+    Refused(String),
     /// The commit was not answered.
     Unknown(tokio_postgres::Error),
 }

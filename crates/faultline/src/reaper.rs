@@ -15,8 +15,9 @@
 use crate::client::Client;
 use crate::link::{Link, Pause};
 use crate::worker::DEFAULT_LEASE_TTL;
-use faultline_core::WorkerId;
-use faultline_store::reap::{REAP_LIMIT, Watch, bury, queue_names, reap, watch};
+use faultline_core::{State, WorkerId};
+use faultline_metrics::Metrics;
+use faultline_store::reap::{REAP_LIMIT, Reaped, Watch, bury, queue_names, reap, watch};
 use faultline_store::{Plans, Result, maintain};
 use rand::RngExt;
 use std::collections::HashMap;
@@ -35,7 +36,11 @@ const LONGEST_TICK: Duration = Duration::from_secs(30);
 /// How long a worker's presence may be missing before its jobs are recovered.
 const ABSENCE_GRACE: Duration = Duration::from_secs(2);
 /// A delay of the next look that breaks the contact: the process was stopped, or the database did not answer.
-const CONTACT_GAP: Duration = Duration::from_secs(4);
+const LONGEST_GAP: Duration = Duration::from_secs(4);
+/// The same in parts of a lease time, where that is less: leases are renewed in such steps, and must not run out unnoticed.
+const GAPS: u32 = 3;
+/// No shorter delay breaks it: a busy machine has such, and somebody has to reap.
+const SHORTEST_GAP: Duration = Duration::from_millis(300);
 /// Rows beyond the slots of all workers that a look covers: queued rows before the last running one, such as released ones.
 const LOOK_BEYOND: i64 = 1000;
 /// Between two reads of the names of all queues.
@@ -48,6 +53,7 @@ const MAINTAIN_EVERY: Duration = Duration::from_secs(60);
 pub struct Reaper {
     link: Link,
     queues: Queues,
+    metrics: Metrics,
     lease_ttl: Duration,
     /// Sessions that had been opened at the last look; 0 before the first.
     sessions: u64,
@@ -86,6 +92,7 @@ impl Reaper {
         Self {
             link: Link::new(client.database().clone(), "reaper", Plans::InOrder),
             queues,
+            metrics: client.metrics().clone(),
             lease_ttl: DEFAULT_LEASE_TTL,
             contact_since: None,
             next_look: now,
@@ -158,15 +165,17 @@ impl Reaper {
 
     async fn look(&mut self) -> Result<Watch> {
         let began = Instant::now();
-        if began.duration_since(self.next_look) > CONTACT_GAP {
+        let gap = (self.lease_ttl / GAPS).clamp(SHORTEST_GAP, LONGEST_GAP);
+        if began.duration_since(self.next_look) > gap {
             // This process was stopped: others may have been as well.
             self.lose_contact();
         }
         let queues = self.queue_names().await?;
+        self.metrics.engine().looks_after(&queues);
         let look_at = self.look_at;
         let found = self.link.call(async |session| watch(session, &queues, look_at).await).await?;
         let now = Instant::now();
-        if now.duration_since(began) > CONTACT_GAP {
+        if now.duration_since(began) > gap {
             self.lose_contact();
         }
         // An outage that fell between two looks failed neither; but it ended the session.
@@ -229,7 +238,10 @@ impl Reaper {
             .map(|(worker, _)| *worker)
             .collect();
         if !gone.is_empty() {
-            let reaped = self.link.call(async |session| bury(session, &gone, look_at).await).await?;
+            let mut reaped = Vec::new();
+            let buried = self.link.call(async |session| bury(session, &gone, look_at, &mut reaped).await).await;
+            self.count(&reaped);
+            buried?;
             self.missing.retain(|worker, _| !gone.contains(worker));
             for worker in &gone {
                 tracing::warn!(%worker, jobs = reaped.len(), "a worker is gone; its jobs were recovered");
@@ -242,6 +254,7 @@ impl Reaper {
         let look_at = self.look_at;
         while !queues.is_empty() {
             let reaped = self.link.call(async |session| reap(session, queues, &[], look_at).await).await?;
+            self.count(&reaped);
             if !reaped.is_empty() {
                 tracing::warn!(?queues, jobs = reaped.len(), "leases had expired; their jobs were recovered");
             }
@@ -250,6 +263,16 @@ impl Reaper {
             }
         }
         Ok(())
+    }
+
+    /// How long a job that was put back had been without its worker is known of expired leases by the database, of lost ones
+    /// from when this process first missed the worker.
+    fn count(&self, reaped: &[Reaped]) {
+        for one in reaped {
+            let missed = || self.missing.get(&one.owner).map(Instant::elapsed);
+            let after = (one.state == State::Queued).then(|| one.expired_for.or_else(missed)).flatten();
+            self.metrics.engine().reaped(&one.queue, &one.lease, &one.reason, after);
+        }
     }
 
     async fn maintain(&self) -> Result<()> {
@@ -297,6 +320,65 @@ mod tests {
             reaper.look().await.unwrap();
             assert!(reaper.contact_since.is_some_and(|since| since > first));
             assert!(!reaper.steady);
+        });
+    }
+
+    /// Nothing arrives for a while, and then everything does, on the same session: leases that are shorter than that while have run out.
+    #[test]
+    fn an_answer_that_took_a_good_part_of_a_lease_breaks_the_contact() {
+        let runtime = runtime();
+        let database = testing::database(migrate);
+        runtime.block_on(async {
+            let client = Client::lazy(&database.url()).unwrap();
+            let mut reaper = Reaper::all_queues(&client).lease_ttl(Duration::from_millis(1500));
+            reaper.look().await.unwrap();
+            let first = reaper.contact_since.unwrap();
+            let other = Link::new(client.database().clone(), "test", Plans::Free);
+            let lock = "begin; lock table faultline.workers in access exclusive mode";
+            other.call(async |session| Ok(session.batch_execute(lock).await?)).await.unwrap();
+            let wait = other.call(async |session| Ok(session.batch_execute("select pg_sleep(0.8); commit").await?));
+            let (looked, waited) = tokio::join!(reaper.look(), wait);
+            looked.unwrap();
+            waited.unwrap();
+            assert!(reaper.contact_since.is_some_and(|since| since > first));
+        });
+    }
+
+    /// A database that stands still for longer than a lease keeps live workers from renewing, and sees their leases expired when
+    /// it goes on.
+    #[test]
+    fn a_look_that_hung_for_as_long_as_a_lease_reaps_nobody() {
+        let runtime = runtime();
+        let database = testing::database(migrate);
+        runtime.block_on(async {
+            let client = Client::lazy(&database.url()).unwrap();
+            let mut reaper = Reaper::of(&client, vec!["default".into()]).lease_ttl(Duration::from_secs(2));
+            reaper.look().await.unwrap();
+            reaper.contact_since = Some(Instant::now().checked_sub(Duration::from_secs(60)).unwrap());
+            let connect = async || {
+                let (client, connection) =
+                    tokio_postgres::connect(&database.url(), tokio_postgres::NoTls).await.unwrap();
+                tokio::spawn(connection);
+                client
+            };
+            let (mut stalled, other) = (connect().await, connect().await);
+            let worker = "select faultline.enqueue(kind => 'work');
+                update faultline.jobs set state = 'running', attempts = 1, lease_id = gen_random_uuid(),
+                    lease_owner = gen_random_uuid(), started_at = clock_timestamp(),
+                    lease_expires_at = clock_timestamp() + interval '2 seconds'";
+            let stall = stalled.transaction().await.unwrap();
+            stall.batch_execute("lock table faultline.workers").await.unwrap();
+            other.batch_execute(worker).await.unwrap();
+            let expired = async {
+                let sql = "select pg_sleep_until((select max(lease_expires_at) from faultline.jobs) + interval '10 milliseconds')";
+                other.batch_execute(sql).await.unwrap();
+                stall.commit().await.unwrap();
+            };
+            reaper.next_look = Instant::now();
+            let (looked, ()) = tokio::join!(reaper.look(), expired);
+            assert!(!looked.unwrap().expired.is_empty(), "it saw the lease expired");
+            let running = "select count(*) from faultline.jobs where state = 'running'";
+            assert_eq!(other.query_one(running, &[]).await.unwrap().get::<_, i64>(0), 1);
         });
     }
 }

@@ -6,7 +6,7 @@ use uuid::Uuid;
 use crate::ground::Ground;
 use crate::recovery::of_killed;
 use crate::verdict::{Findings, Found, NotCheckable};
-use crate::witness::{Action, Answer, Event, FaultKind, Phase, State};
+use crate::witness::{Action, Answer, Event, FaultKind, Phase, Reason, State};
 
 /// Invariant 30. After an outage reapers hold off first.
 pub(super) fn no_overdue_lease(ground: &Ground<'_>) -> Found {
@@ -141,22 +141,41 @@ fn most_within(connects: &[(i64, &str)], window_ns: i64) -> Option<(u64, i64)> {
     (0..connects.len()).map(|n| (from(n) as u64, connects[n].0)).max()
 }
 
-/// Invariant 34. A worker that another fault hit may lose jobs; one that only sat through the outage may not.
+/// Invariant 34. A worker that another fault has hit before may lose jobs; one that only sat through the outage may not, nor is an
+/// attempt charged whose handler neither failed nor used the database.
 pub(super) fn an_outage_costs_nothing(ground: &Ground<'_>) -> Found {
     let faults = ground.faults()?;
     let Some(first) = faults.iter().filter(|fault| fault.is_outage()).map(|fault| fault.began_us).min() else {
         return Err(NotCheckable("the run had no outage".to_owned()));
     };
-    let hit: HashSet<Uuid> = faults.iter().filter_map(|fault| fault.owner).collect();
+    let was_hit = |owner, at_us| faults.iter().any(|fault| fault.owner == Some(owner) && fault.began_us <= at_us);
+    let enqueues = ground.operations(Action::Enqueue).unwrap_or_default();
+    let jobs = |with: bool| enqueues.iter().filter(move |o| o.record.effect_tx == with).filter_map(|o| o.record.job);
+    let using: HashSet<Uuid> = jobs(true).collect();
+    let known: HashSet<Uuid> = jobs(false).collect();
+    let ended = ground.operations(Action::HandlerEnd).unwrap_or_default();
+    let returned: HashSet<(Uuid, Uuid)> = ended.iter().filter_map(|o| o.held()).collect();
+    let erred: HashSet<_> =
+        ended.iter().filter(|o| o.record.answer == Some(Answer::Erred)).filter_map(|o| o.held()).collect();
     let mut found = Findings::default();
     for event in ground.lives()?.flat_map(|life| &life.events) {
-        let survivor = event.owner.filter(|owner| !hit.contains(owner));
+        let survivor = event.owner.filter(|owner| !was_hit(*owner, event.at_us));
         if event.at_us < first || survivor.is_none() || !event.leaves_running() {
             continue;
         }
         found.examine();
-        if event.reason.is_reap() {
+        // A finish that went with an asynchronous failover leaves a lease behind that its holder has let go.
+        let let_go =
+            ground.run.asynchronous_failover && event.lease.is_some_and(|lease| returned.contains(&(event.job, lease)));
+        if event.reason.is_reap() && !let_go {
             found.violated(Some(event.job), "was taken from a worker that had survived the outage", &[event]);
+        }
+        let failed = matches!(event.reason, Reason::Failed | Reason::AttemptsExhausted);
+        let by_handler = using.contains(&event.job)
+            || !known.contains(&event.job)
+            || event.lease.is_some_and(|lease| erred.contains(&(event.job, lease)));
+        if failed && !by_handler {
+            found.violated(Some(event.job), "was charged for an outage that its handler had no part in", &[event]);
         }
     }
     Ok(found)
@@ -173,8 +192,12 @@ pub(super) fn shutdowns_are_clean(ground: &Ground<'_>) -> Found {
         }
     }
     let mut found = Findings::default();
-    for operation in ground.operations(Action::Shutdown)?.iter().filter(|o| o.record.phase == Phase::Ok) {
+    for operation in ground.operations(Action::Shutdown)? {
         let r = &operation.record;
+        let since = ground.run.ended_us - r.wall_ns / 1000;
+        if r.phase == Phase::Invoke && since > ground.run.shutdown_bound_us {
+            found.violated(None, format!("{} had not stopped {since} us after the signal", r.process), &[operation]);
+        }
         let (Some(owner), Some(exit_ns), Some(took)) = (r.owner, operation.ended_wall_ns, operation.took_us()) else {
             continue;
         };

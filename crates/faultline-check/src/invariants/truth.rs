@@ -1,12 +1,14 @@
 //! 36 to 40: what the system says of itself, what it holds on to, and that the run proved something.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use super::is_killed;
 use crate::ground::{Ground, Hold, Life};
 use crate::recovery::{of_killed, percentile};
 use crate::verdict::{Findings, Found, NotCheckable};
-use crate::witness::{Action, Answer, FaultKind, Operation, Phase, Reason, Required, Sample, State};
+use crate::witness::{
+    Action, Answer, Event, Fault, FaultKind, Operation, Phase, Place, Reason, Required, Sample, State,
+};
 
 /// Invariant 36. Counters are compared where no process that counted was killed, since its counts went with it.
 pub(super) fn metrics_tell_the_truth(ground: &Ground<'_>) -> Found {
@@ -122,6 +124,9 @@ pub(crate) fn seen(ground: &Ground<'_>) -> BTreeMap<Required, u64> {
         add(Required::CrashLoop, count(&|reason| *reason == Reason::CrashLoop));
         add(Required::Release, count(&|reason| *reason == Reason::Released));
         add(Required::Renewal, count(&|reason| *reason == Reason::Renewed));
+        let late = |event: &&Event| event.lease_expires_us.is_some_and(|expires| event.at_us > expires);
+        let successes = events.iter().copied().filter(|event| event.to == Some(State::Succeeded));
+        add(Required::LateSuccess, successes.filter(late).count());
     }
     if let Ok(lives) = ground.lives() {
         let outlasted = |hold: &Hold<'_>| {
@@ -152,14 +157,48 @@ pub(crate) fn seen(ground: &Ground<'_>) -> BTreeMap<Required, u64> {
         add(Required::Refused, count(Action::Enqueue, &|o| o.is(Phase::Fail, Answer::Refused)));
         add(Required::ResolvedHappened, count(Action::Resolve, &|o| o.is(Phase::Ok, Answer::Happened)));
         add(Required::ResolvedAbsent, count(Action::Resolve, &|o| o.is(Phase::Ok, Answer::Absent)));
+        add(Required::ShutdownAtOnce, count(Action::Shutdown, &|o| o.is(Phase::Ok, Answer::AtOnce)));
     }
+    add(Required::LostAck, super::lost_acks(ground).len());
     if let Ok(faults) = ground.faults() {
-        add(Required::Kill, faults.iter().filter(|fault| fault.kind == FaultKind::Kill).count());
-        add(Required::ClockSkew, faults.iter().filter(|fault| fault.kind == FaultKind::ClockSkew).count());
+        let count = |kind: FaultKind| faults.iter().filter(|fault| fault.kind == kind).count();
+        add(Required::Kill, count(FaultKind::Kill));
+        add(Required::ClockSkew, count(FaultKind::ClockSkew));
+        add(Required::Partition, count(FaultKind::Partition));
+        add(Required::BackendKill, count(FaultKind::BackendKill));
+        add(Required::Deaf, count(FaultKind::Deaf));
+        add(Required::FlakyNetwork, count(FaultKind::FlakyNetwork));
         add(Required::Outage, faults.iter().filter(|fault| fault.is_outage()).count());
         add(Required::Recovery, of_killed(ground).iter().filter(|recovered| recovered.next.is_some()).count());
+        add(Required::Exit, faults.iter().filter(|fault| fault.kind == FaultKind::Exited).count());
+        let points = faults.iter().filter(|fault| fault.kind == FaultKind::Kill).filter_map(|fault| fault.at.as_ref());
+        add(Required::KillPoint, points.map(|at| &at.point).collect::<HashSet<_>>().len());
+        let (shutdowns, finishes) = (ground.operations(Action::Shutdown), ground.operations(Action::Finish));
+        let in_outage = |o: &&&Operation| {
+            let at_us = o.record.wall_ns / 1000;
+            o.record.phase == Phase::Ok && faults.iter().any(|f| f.is_outage() && f.overlaps(at_us, at_us))
+        };
+        add(Required::ShutdownInOutage, shutdowns.unwrap_or_default().iter().filter(in_outage).count());
+        for (what, point) in REFUSED_AT {
+            let refused = |o: &&&Operation| o.is(Phase::Fail, Answer::LeaseLost) && stopped_at(faults, point, o);
+            add(what, finishes.as_deref().unwrap_or_default().iter().filter(refused).count());
+        }
     }
     seen
+}
+
+/// The points at which drills stop a worker past its leases.
+const REFUSED_AT: [(Required, &str); 4] = [
+    (Required::RefusedAfterClaim, "after-claim"),
+    (Required::RefusedMidHandler, "mid-handler"),
+    (Required::RefusedAfterEffect, "after-effect"),
+    (Required::RefusedFinishSent, "finish-sent"),
+];
+
+/// Whether the worker was stopped at this point of the very attempt that it finished later.
+fn stopped_at(faults: &[Fault], point: &str, finish: &Operation) -> bool {
+    let same = |at: &Place| at.lease == finish.record.lease && at.job.is_none_or(|job| finish.record.job == Some(job));
+    faults.iter().any(|f| f.kind == FaultKind::Stop && f.is_at(point) && f.at.as_ref().is_some_and(same))
 }
 
 /// Invariant 40.

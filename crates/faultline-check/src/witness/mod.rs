@@ -13,7 +13,7 @@ mod sample;
 pub use effects::Effect;
 pub use events::{Event, Reason, State};
 pub use history::{Action, Answer, Operation, Phase, Record, operations};
-pub use nemesis::{Fault, FaultKind, FaultRecord, faults};
+pub use nemesis::{Fault, FaultKind, FaultRecord, Place, faults};
 pub use run::{Required, Run};
 pub use sample::{HealthSample, JobRow, MetricsSample, QueueSample, Sample, SessionSample};
 
@@ -36,4 +36,6 @@ pub struct Witnesses {
     pub samples: Option<Vec<Sample>>,
     /// The job tables after the run was drained.
     pub end: Option<Vec<JobRow>>,
+    /// What a primary has that a failover left behind: a history of jobs of its own, judged for itself.
+    pub old: Option<Box<Witnesses>>,
 }

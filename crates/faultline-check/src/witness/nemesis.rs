@@ -25,10 +25,30 @@ pub enum FaultKind {
     Partition,
     /// Lost or late packets, cut answers.
     FlakyNetwork,
+    /// Notifications did not arrive.
+    Deaf,
     /// Clocks of processes were moved.
     ClockSkew,
+    /// A standby received nothing any more, while everything else went on.
+    ReplicationCut,
     /// A session held a snapshot open.
     HeldSnapshot,
+    /// A worker's renewals were held back, while its handlers went on.
+    RenewalsHeld,
+}
+
+/// Where exactly a process was when a fault hit it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Place {
+    /// The name of the point.
+    pub point: String,
+    /// The job that it was at; none where it was at several or at none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<Uuid>,
+    /// The lease.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<Uuid>,
 }
 
 /// A line of `nemesis.jsonl`: `began`, and for what lasts also `ended` with the same `fault`.
@@ -49,6 +69,9 @@ pub struct FaultRecord {
     /// Its worker incarnation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<Uuid>,
+    /// Where it was then, if that was chosen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<Place>,
 }
 
 /// A fault from its beginning to its end.
@@ -60,6 +83,8 @@ pub struct Fault {
     pub process: Option<String>,
     /// Its worker incarnation; none: everybody.
     pub owner: Option<Uuid>,
+    /// Where it was then, if that was chosen.
+    pub at: Option<Place>,
     /// The supervisor's wall clock.
     pub began_us: i64,
     /// The same as the beginning for what does not last, none for what never ended.
@@ -71,15 +96,20 @@ impl Fault {
     pub fn is_outage(&self) -> bool {
         match self.kind {
             FaultKind::DatabaseDown | FaultKind::Failover => true,
-            FaultKind::Partition | FaultKind::Stop => self.owner.is_none(),
+            FaultKind::Partition | FaultKind::Stop => self.owner.is_none() && self.process.is_none(),
             _ => false,
         }
     }
 
     /// Whether it can cost this worker its session or its leases.
     pub fn hits(&self, owner: Uuid) -> bool {
-        let can = !matches!(self.kind, FaultKind::ClockSkew | FaultKind::HeldSnapshot);
+        let can = !matches!(self.kind, FaultKind::ClockSkew | FaultKind::HeldSnapshot | FaultKind::ReplicationCut);
         can && self.owner.is_none_or(|hit| hit == owner)
+    }
+
+    /// Whether it hit a process at this point.
+    pub fn is_at(&self, point: &str) -> bool {
+        self.at.as_ref().is_some_and(|at| at.point == point)
     }
 
     /// Whether it lasted at some moment between the two.
@@ -107,6 +137,7 @@ pub fn faults(records: impl IntoIterator<Item = FaultRecord>) -> Vec<Fault> {
             kind: record.kind,
             process: record.process,
             owner: record.owner,
+            at: record.at,
             began_us: at_us,
             ended_us: if lasts { None } else { Some(at_us) },
         });

@@ -42,8 +42,22 @@ pub enum Required {
     Outage,
     /// Jobs of killed workers that were claimed again.
     Recovery,
+    /// Times in which a process and the database did not hear of each other.
+    Partition,
+    /// Sessions that were cancelled or terminated.
+    BackendKill,
+    /// Times in which notifications did not arrive.
+    Deaf,
+    /// Times in which packets were lost or late, or an answer was cut.
+    FlakyNetwork,
     /// Worker processes that were asked to stop and did.
     Shutdown,
+    /// The same, by a second signal.
+    ShutdownAtOnce,
+    /// The same, when the signal came in an outage.
+    ShutdownInOutage,
+    /// Acknowledged jobs that a failover has left behind.
+    LostAck,
     /// Jobs that succeeded although their attempt lasted longer than a lease does unless it is renewed.
     Outlasted,
     /// Times in which a process's runtime ran nothing for a lease time.
@@ -62,6 +76,20 @@ pub enum Required {
     ClockSkew,
     /// Sessions opened after an outage.
     Reconnect,
+    /// Different points at which worker processes were killed.
+    KillPoint,
+    /// Worker processes that their jobs killed.
+    Exit,
+    /// Successes under a lease that had run out and was not reaped.
+    LateSuccess,
+    /// Refused finishes of a worker that was stopped after a claim, before the handler began.
+    RefusedAfterClaim,
+    /// The same in the middle of a handler.
+    RefusedMidHandler,
+    /// The same inside a handler's transaction, between effect and finish.
+    RefusedAfterEffect,
+    /// The same between the finish inside the transaction and its commit.
+    RefusedFinishSent,
 }
 
 /// `run.json`: the settings of a run and the bounds it is judged by. What is left out has the value of [`Run::default`].

@@ -336,7 +336,7 @@ impl World {
     pub(crate) fn fault(&mut self, fault: u64, phase: Phase, kind: FaultKind, hit: Option<Process>) {
         self.tick();
         let (process, owner) = (hit.map(Process::name), hit.map(Process::owner));
-        self.faults.push(FaultRecord { fault, phase, kind, wall_ns: self.now_us * 1000, process, owner });
+        self.faults.push(FaultRecord { fault, phase, kind, wall_ns: self.now_us * 1000, process, owner, at: None });
     }
 
     pub(crate) fn sample(&mut self, sample: Sample) {

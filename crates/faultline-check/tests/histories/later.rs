@@ -60,6 +60,16 @@ pub(crate) const LATER: &[(u8, &str, Spoil)] = &[
         let resolve = w.history.as_mut().unwrap().iter_mut().find(|o| o.record.action == Action::Resolve).unwrap();
         resolve.record.answer = Some(Answer::Absent);
     }),
+    (27, "a lost claim whose jobs were not found", |w| {
+        let all = w.history.as_mut().unwrap();
+        let claim = all.iter_mut().find(|o| o.record.action == Action::Claim && o.record.jobs == [id(7)]).unwrap();
+        claim.record.phase = Phase::Info;
+        let mut resolve = claim.clone();
+        (resolve.record.phase, resolve.record.action, resolve.record.op) = (Phase::Ok, Action::Resolve, 1_000_000);
+        (resolve.record.of, resolve.record.answer) = (Some(claim.record.op), Some(Answer::Absent));
+        resolve.record.wall_ns += 2 * SECOND * 1000;
+        all.push(resolve);
+    }),
     (28, "a repeated finish was refused", |w| {
         let repeat = operation(w, Action::Finish, 1, 1);
         (repeat.record.phase, repeat.record.answer) = (Phase::Fail, Some(Answer::LeaseLost));
@@ -118,6 +128,36 @@ pub(crate) const LATER: &[(u8, &str, Spoil)] = &[
             o.record.job != Some(id(7))
                 || !matches!(o.record.action, Action::Finish | Action::Said | Action::HandlerEnd)
         });
+    }),
+    (34, "a handler that does without the database was charged for its outage", |w| {
+        // 7 is put back once more after the outage, although its handler says nothing of a failure.
+        let (claim, renewal) = (event(w, 7, 1).clone(), event(w, 7, 2).clone());
+        let mut failed = renewal.clone();
+        (failed.from, failed.to, failed.reason) = (Some(State::Running), Some(State::Queued), Reason::Failed);
+        (failed.seq, failed.at_us, failed.next_run_us) = (renewal.seq + 1, renewal.at_us + 1, renewal.at_us + 1);
+        let mut again = claim;
+        (again.seq, again.at_us, again.attempt) = (renewal.seq + 2, renewal.at_us + 2, renewal.attempt + 1);
+        (again.lease, again.lease_expires_us) = (Some(id(0xb9)), Some(again.at_us + LEASE_TTL));
+        again.next_run_us = failed.next_run_us;
+        for e in events(w).iter_mut().filter(|e| e.job == id(7) && e.seq > renewal.seq) {
+            e.seq += 10;
+            (e.attempt, e.lease, e.lease_expires_us) = (again.attempt, again.lease, again.lease_expires_us);
+            e.next_run_us = again.next_run_us;
+        }
+        events(w).extend([failed, again]);
+        for o in w.history.as_mut().unwrap().iter_mut().filter(|o| o.record.job == Some(id(7))) {
+            if matches!(o.record.action, Action::Finish | Action::HandlerStep | Action::HandlerEnd) {
+                o.record.lease = Some(id(0xb9));
+            }
+        }
+        let row = end_row(w, 7);
+        (row.attempts, row.lease, row.next_run_us, row.event_seq) = (2, Some(id(0xb9)), renewal.at_us + 1, None);
+        forget_samples(w);
+    }),
+    (35, "a worker that never stopped", |w| {
+        let shutdown = w.history.as_mut().unwrap().iter_mut().find(|o| o.record.action == Action::Shutdown).unwrap();
+        (shutdown.record.phase, shutdown.ended_boot_ns, shutdown.ended_wall_ns) = (Phase::Invoke, None, None);
+        w.run.shutdown_bound_us = 0;
     }),
     (35, "a job ran on under a process that had stopped", |w| {
         let shutdown = w.history.as_mut().unwrap().iter_mut().find(|o| o.record.action == Action::Shutdown).unwrap();

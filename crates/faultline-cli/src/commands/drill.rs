@@ -32,6 +32,7 @@ left is removed afterwards. For staging.
 Examples:
   faultline drill run kill-worker
   faultline drill run fast --seed 7 --report drills
+  faultline drill run random --seeds 50
   faultline drill run kill-worker --against postgres://staging.example/jobs";
 
 /// What starting, healing, draining and judging take beside the load, about.
@@ -59,6 +60,10 @@ pub(crate) struct RunOptions {
     /// What schedule and jobs are computed from: the same seed repeats them
     #[arg(long, default_value_t = 1)]
     seed: u64,
+
+    /// Run each drill so many times, with the seeds that follow
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    seeds: u64,
 
     /// How long load and faults last [default: the drill's own]
     #[arg(long, value_name = "DURATION", value_parser = cli::duration)]
@@ -90,6 +95,13 @@ pub(crate) struct WorkerOptions {
     /// The name of this process in the run
     #[arg(long)]
     process: String,
+}
+
+impl WorkerOptions {
+    /// What listens to the log of this worker.
+    pub(crate) fn trap(&self) -> faultline_drill::Trap {
+        faultline_drill::Trap::new(&self.dir, &self.process)
+    }
 }
 
 /// A takeover needs another worker; more than that many share too few processors to mean anything.
@@ -140,13 +152,16 @@ async fn run_all(options: &RunOptions, global: &Global) -> Done {
         confirm(url, options.confirm.as_deref())?;
     }
     let program = std::env::current_exe().context("cannot tell where this program is")?;
-    let (seed, duration, workers, against) = (options.seed, options.duration, options.workers, options.against.clone());
-    let how = Options { program, seed, duration, workers, against };
+    let (duration, workers, against) = (options.duration, options.workers, options.against.clone());
+    let how = Options { program, seed: options.seed, duration, workers, against };
     let mut reports = Vec::new();
     let mut skipped = 0;
-    let count = drills.len();
-    for (number, drill) in drills.into_iter().enumerate() {
+    let seeds = options.seed..options.seed.saturating_add(options.seeds);
+    let runs: Vec<_> = drills.into_iter().flat_map(|drill| seeds.clone().map(move |seed| (drill, seed))).collect();
+    let count = runs.len();
+    for (number, (drill, seed)) in runs.into_iter().enumerate() {
         crate::exit::say(&format!("drill {} ({} of {count})", drill.name, number + 1));
+        let how = Options { seed, ..how.clone() };
         let report = match run_one(drill, &how, options.report.as_deref(), &stop).await {
             Ok(report) => report,
             Err(error) if matches!(error.downcast_ref(), Some(DrillError::Needs(_))) => {

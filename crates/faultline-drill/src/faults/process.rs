@@ -1,50 +1,23 @@
 //! Faults of single processes: workers and the API.
 
 use crate::DrillError;
-use crate::process::order;
-use crate::stage::Stage;
-use faultline_check::witness::{FaultKind, Phase};
+use crate::orders::{Deed, Orders, Point};
+use crate::stage::{End, Stage};
+use faultline_check::witness::{FaultKind, Phase, Place};
 use rustix::process::Signal;
 use serde::Serialize;
 use std::fmt;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// How long a killed process may take to be gone.
 const DIE_LIMIT: Duration = Duration::from_secs(4);
+/// How long a worker may take to come to a point: renewals come every five seconds by default, and only while jobs are held.
+const REACH_LIMIT: Duration = Duration::from_secs(20);
+/// Between two looks whether it has.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// How long requests gather in the API before it is killed.
 const GATHER: Duration = Duration::from_millis(200);
-
-/// Where in a handler a worker kills itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum KillPoint {
-    /// The handler was called and has done nothing.
-    HandlerStart,
-    /// In the middle of its work.
-    MidHandler,
-    /// Its effect is written, its transaction is open.
-    AfterEffect,
-    /// The finish is done inside the transaction, which is not committed.
-    FinishSent,
-    /// The transaction was committed, the worker does not know yet.
-    FinishAcknowledged,
-}
-
-impl KillPoint {
-    pub(crate) const ALL: [Self; 5] =
-        [Self::HandlerStart, Self::MidHandler, Self::AfterEffect, Self::FinishSent, Self::FinishAcknowledged];
-
-    /// As it is written in files and reports.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::HandlerStart => "handler-start",
-            Self::MidHandler => "mid-handler",
-            Self::AfterEffect => "after-effect",
-            Self::FinishSent => "finish-sent",
-            Self::FinishAcknowledged => "finish-acknowledged",
-        }
-    }
-}
 
 /// A fault of one process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -55,20 +28,49 @@ pub enum Process {
         /// Which.
         worker: usize,
     },
-    /// The worker kills itself when it next comes to a point; it has until the end for that, and is replaced soon after its death.
+    /// The worker kills itself when it next comes to a point; replaced at the end.
     KillAt {
         /// Which.
         worker: usize,
         /// Where.
-        point: KillPoint,
+        point: Point,
     },
     /// SIGSTOP of a worker that holds jobs, SIGCONT at the end.
     Stop {
         /// Which.
         worker: usize,
     },
+    /// The worker stops itself when it next comes to a point, SIGCONT at the end.
+    StopAt {
+        /// Which.
+        worker: usize,
+        /// Where.
+        point: Point,
+    },
+    /// The thread that renews leases stands still until the end; all else in the worker goes on.
+    HoldRenewals {
+        /// Which.
+        worker: usize,
+    },
+    /// SIGTERM of a worker that holds jobs, which is replaced when it has stopped.
+    Terminate {
+        /// Which.
+        worker: usize,
+        /// How often: once, or a second time while it waits for its handlers.
+        signals: Signals,
+    },
     /// SIGKILL of the API, replaced at the end.
     KillApi,
+}
+
+/// How often a worker is asked to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Signals {
+    /// Once.
+    One,
+    /// A second time, which means at once.
+    Two,
 }
 
 impl Process {
@@ -76,22 +78,45 @@ impl Process {
         match self {
             Self::Kill { worker } => {
                 stage.aim(worker, true).await?;
+                stage.workers[worker].end = End::Fault;
                 stage.log(number, Phase::Invoke, FaultKind::Kill, Some(worker))?;
                 stage.workers[worker].signal(Signal::KILL);
                 stage.workers[worker].wait(DIE_LIMIT).await;
                 Ok(())
             }
             Self::KillAt { worker, point } => {
-                stage.aim(worker, false).await?;
-                stage.workers[worker].ordered = true;
-                let order = order(&stage.launcher.dir, &stage.workers[worker].name);
-                std::fs::write(&order, point.name()).map_err(DrillError::io("write an order"))
+                stage.aim(worker, point == Point::InShutdown).await?;
+                stage.workers[worker].end = End::Fault;
+                orders(stage, worker).give(point, Deed::Die)?;
+                if point == Point::InShutdown {
+                    stage.workers[worker].signal(Signal::TERM);
+                }
+                if let Some(at) = reached(stage, worker).await {
+                    stage.log_at(number, FaultKind::Kill, worker, at)?;
+                    stage.workers[worker].wait(DIE_LIMIT).await;
+                }
+                orders(stage, worker).withdraw()
             }
             Self::Stop { worker } => {
                 stage.aim(worker, true).await?;
                 stage.log(number, Phase::Invoke, FaultKind::Stop, Some(worker))?;
                 stage.workers[worker].signal(Signal::STOP);
                 Ok(())
+            }
+            Self::StopAt { worker, point } => hold(stage, number, worker, (point, Deed::Stop, FaultKind::Stop)).await,
+            Self::HoldRenewals { worker } => {
+                hold(stage, number, worker, (Point::InRenewal, Deed::Hold, FaultKind::RenewalsHeld)).await
+            }
+            Self::Terminate { worker, signals } => {
+                stage.aim(worker, true).await?;
+                let orders = orders(stage, worker);
+                orders.give(Point::InShutdown, Deed::Tell)?;
+                stage.terminate(worker, number)?;
+                if signals == Signals::Two && reached(stage, worker).await.is_some() {
+                    stage.terminate_again(worker);
+                    stage.workers[worker].wait(DIE_LIMIT).await;
+                }
+                orders.withdraw()
             }
             Self::KillApi => {
                 stage.api_seen.set(None);
@@ -110,20 +135,59 @@ impl Process {
         match self {
             Self::Kill { worker } => stage.replace(worker),
             Self::KillAt { worker, .. } => {
-                // Whoever has died by now was replaced, and the successor has another name and no order.
-                let order = order(&stage.launcher.dir, &stage.workers[worker].name);
-                if order.exists() {
-                    std::fs::remove_file(&order).map_err(DrillError::io("remove an order"))
-                } else {
-                    Ok(())
-                }
+                // It may have come to the point when nobody looked any more. If it has not, the drill's requirements tell.
+                if stage.workers[worker].ended() { stage.replace(worker) } else { Ok(()) }
             }
             Self::Stop { worker } => {
                 stage.workers[worker].signal(Signal::CONT);
                 stage.log(number, Phase::Ok, FaultKind::Stop, Some(worker))
             }
+            Self::StopAt { worker, .. } => {
+                orders(stage, worker).withdraw()?;
+                stage.workers[worker].signal(Signal::CONT);
+                stage.log(number, Phase::Ok, FaultKind::Stop, Some(worker))
+            }
+            Self::HoldRenewals { worker } => {
+                orders(stage, worker).withdraw()?;
+                stage.log(number, Phase::Ok, FaultKind::RenewalsHeld, Some(worker))
+            }
+            Self::Terminate { .. } => Ok(()),
             Self::KillApi => stage.replace_api().await,
         }
+    }
+}
+
+fn orders(stage: &Stage, worker: usize) -> Orders {
+    Orders::of(&stage.launcher.dir, &stage.workers[worker].name)
+}
+
+/// Waits until the worker has come to its point, or has ended otherwise.
+async fn reached(stage: &mut Stage, worker: usize) -> Option<Place> {
+    let (orders, limit) = (orders(stage, worker), Instant::now() + REACH_LIMIT);
+    while Instant::now() < limit {
+        // In this order: one that has ended writes nothing more.
+        let ended = stage.workers[worker].ended();
+        let place = orders.reached();
+        if place.is_some() || ended {
+            return place;
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    None
+}
+
+/// Has a worker stand still at a point, as a whole or with one thread.
+async fn hold(
+    stage: &mut Stage,
+    number: u64,
+    worker: usize,
+    (point, deed, kind): (Point, Deed, FaultKind),
+) -> Result<(), DrillError> {
+    stage.aim(worker, false).await?;
+    orders(stage, worker).give(point, deed)?;
+    match reached(stage, worker).await {
+        Some(at) => stage.log_at(number, kind, worker, at),
+        None => orders(stage, worker).withdraw(),
     }
 }
 
@@ -133,6 +197,10 @@ impl fmt::Display for Process {
             Self::Kill { worker } => write!(f, "kill -9 of worker {worker}"),
             Self::KillAt { worker, point } => write!(f, "worker {worker} dies at {}", point.name()),
             Self::Stop { worker } => write!(f, "worker {worker} is stopped"),
+            Self::StopAt { worker, point } => write!(f, "worker {worker} is stopped at {}", point.name()),
+            Self::HoldRenewals { worker } => write!(f, "worker {worker} renews no leases"),
+            Self::Terminate { worker, signals: Signals::One } => write!(f, "SIGTERM of worker {worker}"),
+            Self::Terminate { worker, signals: Signals::Two } => write!(f, "SIGTERM of worker {worker}, twice"),
             Self::KillApi => write!(f, "kill -9 of the API"),
         }
     }

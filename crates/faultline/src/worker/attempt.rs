@@ -7,6 +7,7 @@ use crate::failure::{Failure, Then};
 use crate::run::Run;
 use crate::worker::registry::Why;
 use faultline_core::{json, text};
+use faultline_metrics::Cause;
 use faultline_store::finish::Ending;
 use futures_util::FutureExt;
 use serde::Serialize;
@@ -90,8 +91,8 @@ fn result<T: Serialize>(answer: Result<T, Failure>) -> Result<Option<Box<RawValu
 
 /// What is to be done with the job after an attempt.
 pub(crate) enum Verdict {
-    /// Tell the database.
-    End(Ending),
+    /// Tell the database; why, where it did not go well.
+    End(Ending, Option<Cause>),
     /// The transaction of `complete_in` has decided; see how.
     SeeTransaction,
     /// The lease is lost: nothing is left to tell.
@@ -110,14 +111,14 @@ pub(crate) async fn run(handler: &Arc<dyn Handler>, run: Run, strict: bool, frac
         () = overdue(&run), if strict => return stopped(run.stop().why()),
         answer = tokio::time::timeout(timeout, guarded) => answer,
     };
-    let failure = match answer {
+    let (failure, cause) = match answer {
         Ok(Ok(Ok(_))) if run.was_completed_in() => return Verdict::SeeTransaction,
-        Ok(Ok(Ok(result))) => return Verdict::End(Ending::Complete(result)),
-        Ok(Ok(Err(failure))) => failure,
-        Ok(Err(panic)) => Failure::new(format!("the handler panicked: {}", panic_text(&*panic))),
-        Err(_) => Failure::new(format!("the attempt took longer than {timeout:?}")),
+        Ok(Ok(Ok(result))) => return Verdict::End(Ending::Complete(result), None),
+        Ok(Ok(Err(failure))) => (failure, Cause::Error),
+        Ok(Err(panic)) => (Failure::new(format!("the handler panicked: {}", panic_text(&*panic))), Cause::Panic),
+        Err(_) => (Failure::new(format!("the attempt took longer than {timeout:?}")), Cause::Timeout),
     };
-    Verdict::End(ending(&run, &failure, fraction))
+    Verdict::End(ending(&run, &failure, fraction), Some(cause))
 }
 
 /// Once the transaction of `complete_in` may have been committed, nothing is gained by stopping.
@@ -131,10 +132,13 @@ fn stopped(why: Why) -> Verdict {
     match why {
         Why::LeaseLost => Verdict::Lost,
         // The statement sees that cancellation was asked for and ends the job as cancelled.
-        Why::Cancelled => Verdict::End(Ending::Fail { error: "cancelled".into(), delay: Duration::ZERO }),
-        Why::Drain => Verdict::End(Ending::Release { delay: None, reason: "the worker shut down".into() }),
+        Why::Cancelled => Verdict::End(Ending::Fail { error: "cancelled".into(), delay: Duration::ZERO }, None),
+        Why::Drain => {
+            let ending = Ending::Release { delay: None, reason: "the worker shut down".into() };
+            Verdict::End(ending, Some(Cause::Shutdown))
+        }
         // Refused if the lease did end; otherwise the job need not wait for that.
-        Why::Overdue => Verdict::End(Ending::Release { delay: None, reason: OVERDUE.into() }),
+        Why::Overdue => Verdict::End(Ending::Release { delay: None, reason: OVERDUE.into() }, Some(Cause::Overdue)),
     }
 }
 

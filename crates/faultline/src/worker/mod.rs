@@ -25,6 +25,7 @@ use crate::reaper::{Reaper, TICK};
 use crate::run::Run;
 use attempt::{Handler, Handlers};
 use faultline_core::{Invalid, WorkerId, job::check_name, limits};
+use faultline_metrics::{Leases, QueueMetrics};
 use faultline_store::presence::WorkerFacts;
 use registry::Registry;
 use serde::Serialize;
@@ -137,6 +138,9 @@ pub(crate) struct Shared {
     pub(crate) registry: Arc<Registry>,
     pub(crate) handlers: Handlers,
     pub(crate) counters: Counters,
+    /// One for each queue.
+    pub(crate) metrics: HashMap<Arc<str>, QueueMetrics>,
+    pub(crate) leases: Arc<Leases>,
     /// Wakes the claim loop of a queue.
     pub(crate) wake: HashMap<Arc<str>, Arc<Wake>>,
     /// Cancelled when the worker must stop claiming: a signal, or an operator's word.
@@ -299,6 +303,8 @@ impl Worker {
         shared.drain.cancel();
         claims.wait().await;
         shared.handlers_running.close();
+        let running = shared.registry.len();
+        tracing::debug!(name: "draining", worker = %shared.id, running, "claims no more and waits for its handlers");
         if tokio::time::timeout(grace, shared.handlers_running.wait()).await.is_err() {
             shared.registry.drain();
             // A handler that blocks its thread can't be stopped; its lease runs out.
@@ -353,7 +359,10 @@ impl Worker {
             kinds: self.handlers.kinds(),
             started_at: jiff::Timestamp::now(),
         };
+        let metrics = self.client.metrics().workers();
         let shared = Shared {
+            metrics: queues.iter().map(|(name, _)| (name.clone(), metrics.queue(name))).collect(),
+            leases: metrics.leases(self.lease_ttl),
             client: self.client,
             id,
             lease_ttl: self.lease_ttl,

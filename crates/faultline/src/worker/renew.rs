@@ -73,7 +73,9 @@ async fn run(shared: &Shared, facts: &WorkerFacts, stop: &CancellationToken) {
     let mut pause = Pause::at_most(shared.lease_ttl / TRIES);
     let rescue = Link::new(shared.client.database().clone(), "rescue", Plans::InOrder);
     while !stop.is_cancelled() {
-        match keep(shared, facts, stop, &mut pause, &rescue).await {
+        let kept = keep(shared, facts, stop, &mut pause, &rescue).await;
+        shared.client.database().note(&kept);
+        match kept {
             Ok(()) => return,
             Err(error) => {
                 let wait = pause.next();
@@ -107,21 +109,40 @@ async fn keep(
     let (sender, mut hints) = mpsc::unbounded_channel();
     let session =
         within(every, shared.client.database().listening_session("presence", Plans::ById, Some(sender))).await?;
-    within(every, register(&session, facts, session.is_direct())).await?;
+    let kept = keep_on(shared, facts, stop_token, pause, rescue, &session, &mut hints).await;
+    if kept.is_err() {
+        session.give_up();
+    }
+    kept
+}
+
+async fn keep_on(
+    shared: &Shared,
+    facts: &WorkerFacts,
+    stop_token: &CancellationToken,
+    pause: &mut Pause,
+    rescue: &Link,
+    session: &Session,
+    hints: &mut mpsc::UnboundedReceiver<String>,
+) -> Result<()> {
+    let every = shared.lease_ttl / RENEWALS;
+    within(every, register(session, facts, session.is_direct())).await?;
     if session.is_direct() {
-        within(every, listen(&session)).await?;
+        within(every, listen(session)).await?;
     }
     let mut renew_at = Instant::now();
     loop {
         tokio::select! {
             () = stop_token.cancelled() => {
-                within(GOODBYE, stop(&session, facts.id)).await?;
+                within(GOODBYE, stop(session, facts.id)).await?;
                 return Ok(());
             }
             () = tokio::time::sleep_until(renew_at) => {
                 let began = Instant::now();
                 hold_unread(shared, rescue, every / 2).await;
-                let all = renew_all(shared, facts, &session, every).await?;
+                let all = renew_all(shared, facts, session, every).await?;
+                shared.leases.renewed(began.into_std());
+                shared.client.database().note(&Ok(()));
                 pause.reset();
                 renew_at = began + if all { every } else { every / SOONER };
             }
@@ -148,7 +169,11 @@ async fn renew_all(shared: &Shared, facts: &WorkerFacts, session: &Session, limi
     for (queue, held) in shared.registry.by_queue() {
         for part in held.chunks(RENEW_LIMIT) {
             let asked = BootTime::now();
+            tracing::trace!(name: "renewing", worker = %facts.id, %queue, leases = part.len(), "renewing");
             let renewed = within(limit, renew(session, &queue, part, shared.lease_ttl)).await?;
+            if let Some(metrics) = shared.metrics.get(&queue) {
+                metrics.renewals.inc_by(renewed.len() as u64);
+            }
             let kept: HashSet<(JobId, LeaseId)> = renewed.iter().map(|r| (r.id, r.lease_id)).collect();
             for (id, lease_id) in &kept {
                 shared.registry.renewed(*id, *lease_id, asked, shared.lease_ttl);
