@@ -61,6 +61,10 @@ pub(crate) struct Scene {
     pub(crate) strict: bool,
     /// Workers in each process.
     pub(crate) incarnations: usize,
+    /// Whether the clocks of processes can be moved.
+    pub(crate) clocks: bool,
+    /// Whether an older version works beside this one: the processes begin with it.
+    pub(crate) versions: bool,
     /// Between two samples.
     pub(crate) sample_every: Duration,
     /// Whether there is a standby to fail over to.
@@ -115,6 +119,8 @@ impl Drill {
             settings: &[],
             strict: false,
             incarnations: 1,
+            clocks: false,
+            versions: false,
             sample_every: Duration::from_millis(100),
         },
         load: Load { clients: 2, pause: Duration::from_millis(100), per_key: 1, max_attempts: 8, timeout: "60s" },
@@ -138,12 +144,16 @@ pub const DRILLS: &[Drill] = &[
     drills::flaky_network::DRILL,
     drills::commit_cut::DRILL,
     drills::backend_storm::DRILL,
+    drills::clock_skew::DRILL,
     drills::failover::DRILL,
     drills::failover_async::DRILL,
     drills::cancellation_storm::DRILL,
     drills::starvation::DRILL,
+    drills::herd::DRILL,
+    drills::held_snapshot::DRILL,
     drills::lost_notify::DRILL,
     drills::payloads::DRILL,
+    drills::rolling_upgrade::DRILL,
     drills::strict::DRILL,
     drills::random::DRILL,
 ];

@@ -48,7 +48,7 @@ mod worker;
 
 pub use catalogue::{DRILLS, Drill, select};
 pub use error::DrillError;
-pub use faults::{Database, Fault, Network, Outage, Process, Replication, Signals, Strike, Who};
+pub use faults::{Clock, Database, Fault, Network, Outage, Process, Replication, Signals, Strike, Version, Who};
 pub use orders::{Point, Trap};
 pub use proxy::{Cut, Noise, Statement, Way};
 pub use report::{Needed, Report, Spread};

@@ -11,6 +11,7 @@ use crate::enqueuer::{DEADLINE, Enqueuer};
 use crate::ground::Ground;
 use crate::guest::Visit;
 use crate::logs;
+use crate::needs;
 use crate::nemesis;
 use crate::old;
 use crate::process::Launcher;
@@ -50,6 +51,8 @@ pub struct Options {
     pub workers: usize,
     /// Somebody's own database, already migrated, for drills that touch only their own processes; none: a private cluster.
     pub against: Option<String>,
+    /// An older version of the program, for drills that have two work on one schema; none: a copy of this one.
+    pub old: Option<PathBuf>,
 }
 
 /// Runs one drill with its witnesses in `dir`, which must be empty; `tell` is given lines of progress.
@@ -106,7 +109,18 @@ async fn carry_out(
     let (url, queue) = (ground.url.clone(), ground.queue.clone());
     let (program, lease_ttl) = (options.program.clone(), drill.lease_ttl);
     let proxied = ground.port().filter(|_| drill.scene.proxied);
-    let launcher = Launcher { program, url: url.clone(), dir: dir.to_owned(), lease_ttl, proxied, seed: options.seed };
+    let (newest, other) = (program.clone(), older(&drill, options, dir)?);
+    let launcher = Launcher {
+        program: other.clone().unwrap_or(program),
+        newest,
+        other,
+        clocks: if drill.scene.clocks { Some(needs::moves_clocks()?) } else { None },
+        url: url.clone(),
+        dir: dir.to_owned(),
+        lease_ttl,
+        proxied,
+        seed: options.seed,
+    };
     let Scene { slots, grace, strict, incarnations, sample_every: every, .. } = drill.scene;
     let told = Settings { lease_ttl, queue: queue.clone(), slots, grace, strict, incarnations };
     write_json(&dir.join(worker::SETTINGS), &told)?;
@@ -126,8 +140,8 @@ async fn carry_out(
     tasks.spawn(sampler.run(shared_dir.clone(), sampled.clone()));
     let mut load = JoinSet::new();
     let loaded = CancellationToken::new();
-    let (seed, address, next) = (options.seed, stage.address, AtomicU64::new(0));
-    let enqueuer = Arc::new(Enqueuer { drill, seed, address, queue: queue.clone(), next });
+    let (seed, port, next) = (options.seed, stage.port.clone(), AtomicU64::new(0));
+    let enqueuer = Arc::new(Enqueuer { drill, seed, port, queue: queue.clone(), next });
     for client in 0..drill.load.clients {
         load.spawn(enqueuer.clone().client(shared_dir.clone(), client, loaded.clone()));
     }
@@ -148,15 +162,28 @@ async fn carry_out(
     stage.look_for_exits()?;
     sampled.cancel();
     finish(&mut tasks).await?;
-    let ended_us = database::dump(&database::connect(&url).await?, dir, &queue).await?;
+    let client = database::connect(&url).await?;
+    let ended_us = database::dump(&client, dir, &queue).await?;
+    let deadlocks = database::deadlocks(&client).await?;
+    drop(client);
     stage.end().await;
     logs::read(dir)?;
-    let settings = settings(&drill, options, ended_us);
+    let settings = Run { deadlocks, ..settings(&drill, options, ended_us) };
     write_json(&dir.join("run.json"), &settings)?;
     if leaves_one_behind {
         old::take(ground, &settings, dir).await?;
     }
     Report::of(&drill, options.seed, duration, options.workers, &steps, dir)
+}
+
+/// The older version, for drills with two; a copy of this one if there is no other.
+fn older(drill: &Drill, options: &Options, dir: &Path) -> Result<Option<PathBuf>, DrillError> {
+    if !drill.scene.versions || options.old.is_some() {
+        return Ok(options.old.clone().filter(|_| drill.scene.versions));
+    }
+    let copy = dir.join("the-same-version");
+    std::fs::copy(&options.program, &copy).map_err(DrillError::io("copy the program"))?;
+    Ok(Some(copy))
 }
 
 /// Waits until nothing waits or runs; false when that takes too long.

@@ -152,6 +152,7 @@ pub(crate) fn seen(ground: &Ground<'_>) -> BTreeMap<Required, u64> {
         add(Required::Shutdown, count(Action::Shutdown, &|o| o.record.phase == Phase::Ok));
         add(Required::Stalled, count(Action::Stalled, &|_| true));
         add(Required::NoSession, count(Action::Connect, &|o| o.record.phase == Phase::Fail));
+        add(Required::Claim, count(Action::Claim, &|o| o.record.phase == Phase::Ok));
         add(Required::Reconnect, count(Action::Connect, &|o| o.record.phase == Phase::Ok));
         add(Required::Step, count(Action::HandlerStep, &|o| o.record.deadline_boot_ns.is_some()));
         add(Required::Refused, count(Action::Enqueue, &|o| o.is(Phase::Fail, Answer::Refused)));
@@ -163,6 +164,7 @@ pub(crate) fn seen(ground: &Ground<'_>) -> BTreeMap<Required, u64> {
     if let Ok(faults) = ground.faults() {
         let count = |kind: FaultKind| faults.iter().filter(|fault| fault.kind == kind).count();
         add(Required::Kill, count(FaultKind::Kill));
+        add(Required::HeldSnapshot, faults.iter().filter(|fault| fault.kind == FaultKind::HeldSnapshot).count());
         add(Required::ClockSkew, count(FaultKind::ClockSkew));
         add(Required::Partition, count(FaultKind::Partition));
         add(Required::BackendKill, count(FaultKind::BackendKill));

@@ -74,6 +74,10 @@ pub enum Required {
     ResolvedAbsent,
     /// Clocks that were moved.
     ClockSkew,
+    /// Snapshots that were held open.
+    HeldSnapshot,
+    /// Claims that were answered.
+    Claim,
     /// Sessions opened after an outage.
     Reconnect,
     /// Different points at which worker processes were killed.

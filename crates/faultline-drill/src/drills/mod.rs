@@ -2,6 +2,7 @@
 
 pub(crate) mod backend_storm;
 pub(crate) mod cancellation_storm;
+pub(crate) mod clock_skew;
 pub(crate) mod commit_cut;
 pub(crate) mod database_outage;
 pub(crate) mod duplicate_submission;
@@ -9,6 +10,8 @@ pub(crate) mod failing_jobs;
 pub(crate) mod failover;
 pub(crate) mod failover_async;
 pub(crate) mod flaky_network;
+pub(crate) mod held_snapshot;
+pub(crate) mod herd;
 pub(crate) mod kill_worker;
 pub(crate) mod lease_expiry;
 pub(crate) mod lost_notify;
@@ -16,6 +19,7 @@ pub(crate) mod mass_stall;
 pub(crate) mod partition;
 pub(crate) mod payloads;
 pub(crate) mod random;
+pub(crate) mod rolling_upgrade;
 pub(crate) mod starvation;
 pub(crate) mod strict;
 pub(crate) mod zombie;

@@ -1,6 +1,7 @@
 //! Somebody who uses the system beside the load of a drill, in a way of their own. One file a guest.
 
 pub(crate) mod cancel;
+pub(crate) mod herd;
 mod keyed;
 pub(crate) mod payloads;
 

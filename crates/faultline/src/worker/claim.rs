@@ -162,7 +162,9 @@ impl Claimer {
         let sweep = due || began >= self.next_sweep;
         let (lease_id, claimed, deadline) =
             self.claim(free, if sweep { Floors::head() } else { self.floors.clone() }).await?;
-        self.metrics.claim_duration.observe(began.elapsed());
+        let took = began.elapsed();
+        self.metrics.claim_duration.observe(took);
+        tracing::debug!(lease = %lease_id, jobs = claimed.len(), took_us = took.as_micros(), "claimed");
         if claimed.is_empty() {
             self.metrics.empty_claims.inc();
         }
