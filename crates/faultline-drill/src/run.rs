@@ -35,6 +35,8 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(40);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How long a worker's session must be gone before its jobs are recovered.
 const PRESENCE_GRACE: Duration = Duration::from_secs(2);
+/// The name of this program where it takes the place of an older one.
+pub(crate) const SAME_VERSION: &str = "the-same-version";
 /// What the promise of the defaults allows from `kill -9` to the next claim.
 const RECOVERY_BOUND: Duration = Duration::from_secs(4);
 
@@ -51,7 +53,7 @@ pub struct Options {
     pub workers: usize,
     /// Somebody's own database, already migrated, for drills that touch only their own processes; none: a private cluster.
     pub against: Option<String>,
-    /// An older version of the program, for drills that have two work on one schema; none: a copy of this one.
+    /// An older version of the program, for drills that have two work on one schema; none: this one in its place.
     pub old: Option<PathBuf>,
 }
 
@@ -176,14 +178,14 @@ async fn carry_out(
     Report::of(&drill, options.seed, duration, options.workers, &steps, dir)
 }
 
-/// The older version, for drills with two; a copy of this one if there is no other.
+/// The older version, for drills with two; this one under another name if there is no other.
 fn older(drill: &Drill, options: &Options, dir: &Path) -> Result<Option<PathBuf>, DrillError> {
     if !drill.scene.versions || options.old.is_some() {
         return Ok(options.old.clone().filter(|_| drill.scene.versions));
     }
-    let copy = dir.join("the-same-version");
-    std::fs::copy(&options.program, &copy).map_err(DrillError::io("copy the program"))?;
-    Ok(Some(copy))
+    let same = dir.join(SAME_VERSION);
+    std::os::unix::fs::symlink(&options.program, &same).map_err(DrillError::io("give the program another name"))?;
+    Ok(Some(same))
 }
 
 /// Waits until nothing waits or runs; false when that takes too long.

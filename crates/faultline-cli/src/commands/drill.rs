@@ -81,7 +81,7 @@ pub(crate) struct RunOptions {
     #[arg(long, value_name = "URL")]
     against: Option<String>,
 
-    /// An older version of this program, for rolling-upgrade [default: a copy of this one]
+    /// An older version of this program, for rolling-upgrade [default: this one in its place]
     #[arg(long, value_name = "PROGRAM", env = "FAULTLINE_DRILL_OLD", hide_env_values = true)]
     old: Option<PathBuf>,
 
