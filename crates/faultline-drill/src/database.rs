@@ -79,7 +79,7 @@ pub(crate) async fn sample(client: &mut Client, number: u32, queue: &str) -> Res
     let sessions = tx.query(sessions, &[]).await?;
     let port = tx.query_one("select coalesce(inet_server_port(), 0)", &[]).await?.get(0);
     let held = tx.query_one(XMIN_AGE, &[]).await?;
-    let workers = tx.query(LIVE_WORKERS, &[&queue]).await?;
+    let workers = tx.query(LIVE_WORKERS, &[]).await?;
     tx.commit().await?;
     let rows: Vec<JobRow> = jobs.iter().map(|row| job_row(row, number)).collect::<Result<_, _>>()?;
     let mut all = queues(&rows, &workers, number);

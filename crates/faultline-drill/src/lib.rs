@@ -16,7 +16,7 @@
 //! | `guest` | who else uses the system in some drills |
 //! | `worker`, `handler` | the worker process of a drill |
 //! | `orders` | points at which something happens to it |
-//! | `sampler`, `history`, `database`, `logs`, `old` | the witnesses |
+//! | `sampler`, `metrics`, `history`, `database`, `logs`, `old` | the witnesses |
 //! | `report`, `timeline` | the table, `report.json`, `report.html` |
 
 mod catalogue;
@@ -31,6 +31,7 @@ mod handler;
 mod history;
 mod http;
 mod logs;
+mod metrics;
 mod needs;
 mod nemesis;
 mod old;

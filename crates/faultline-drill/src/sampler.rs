@@ -1,9 +1,10 @@
-//! Looks at the run ten times a second: the job tables in one snapshot, and whether the API answers.
+//! Looks at the run ten times a second: the job tables in one snapshot, whether the API answers, and what it has counted.
 
 use crate::DrillError;
 use crate::database;
 use crate::history::{Lines, wall_ns};
 use crate::http::{Exchange, exchange};
+use crate::metrics;
 use crate::old;
 use faultline_check::witness::{HealthSample, Sample};
 use std::net::SocketAddr;
@@ -14,6 +15,9 @@ use tokio_util::sync::CancellationToken;
 
 /// What a snapshot may take; a database that was killed in the middle of one may say nothing.
 const LIMIT: Duration = Duration::from_secs(2);
+
+/// The port of a snapshot that could not be taken.
+const NOWHERE: i32 = -1;
 
 /// The API that ought to answer now; none while it is killed.
 #[derive(Clone, Default)]
@@ -48,18 +52,20 @@ impl Sampler {
             None => None,
         };
         let mut session = None;
-        let mut number = 0;
+        let (mut number, mut seen) = (0, false);
         while !stop.is_cancelled() {
             number += 1;
-            let ((rows, port), health) = tokio::join!(self.snapshot(&mut session, number), healthy(&self.api, number));
+            let ((rows, port), told) = tokio::join!(self.snapshot(&mut session, number), told(&self.api, number));
+            seen |= port != NOWHERE;
             let is_old = self.old.as_ref().is_some_and(|url| url.contains(&format!(":{port}/")));
             let rows_to = of_old.as_ref().filter(|_| is_old).unwrap_or(&lines);
-            for (lines, sample) in rows.iter().map(|row| (rows_to, row)).chain(health.iter().map(|h| (&lines, h))) {
+            for (lines, sample) in rows.iter().map(|row| (rows_to, row)).chain(told.iter().map(|told| (&lines, told))) {
                 lines.write(sample).map_err(DrillError::io("write a sample"))?;
             }
             tokio::time::sleep(self.every).await;
         }
-        Ok(())
+        // An outage may cost snapshots, but not all of them: then the look itself is wrong.
+        if seen { Ok(()) } else { Err(DrillError::Witness("no snapshot of the job tables could be taken".into())) }
     }
 
     /// What is there and on which port; nothing while the database is away.
@@ -72,16 +78,31 @@ impl Sampler {
             let rows = database::sample(&mut client, number, &self.queue).await?;
             Ok::<_, DrillError>((client, rows))
         };
-        let Ok(Ok((client, rows))) = tokio::time::timeout(LIMIT, look).await else { return (Vec::new(), 0) };
+        let Ok(Ok((client, rows))) = tokio::time::timeout(LIMIT, look).await else { return (Vec::new(), NOWHERE) };
         *session = Some(client);
         rows
     }
 }
 
-async fn healthy(api: &Api, number: u32) -> Option<Sample> {
-    let (process, address) = api.get()?;
-    let answered = matches!(exchange(address, "GET /health", "", LIMIT).await, Exchange::Answered(..));
+/// What the API says of itself: that it is well, and what it has counted.
+async fn told(api: &Api, number: u32) -> Vec<Sample> {
+    let Some((process, address)) = api.get() else { return Vec::new() };
+    let (health, metrics) =
+        tokio::join!(exchange(address, "GET /health", "", LIMIT), exchange(address, "GET /metrics", "", LIMIT));
+    let answered = matches!(health, Exchange::Answered(..));
+    let text = match &metrics {
+        Exchange::Answered(200, text) => Some(text.as_str()),
+        _ => None,
+    };
     // One that was killed while it was asked owes no answer.
-    let still = answered || api.get().is_some_and(|(name, _)| name == process);
-    still.then(|| Sample::Health(HealthSample { sample: number, at_us: wall_ns() / 1000, process, answered }))
+    let still = api.get().is_some_and(|(name, _)| name == process);
+    let mut told = Vec::new();
+    if answered || still {
+        let (at_us, process) = (wall_ns() / 1000, process.clone());
+        told.push(Sample::Health(HealthSample { sample: number, at_us, process, answered }));
+    }
+    if text.is_some() || still {
+        told.push(metrics::sample(number, &process, text));
+    }
+    told
 }

@@ -22,11 +22,13 @@ use uuid::Uuid;
 /// How long a fault waits for its victim to hold a job.
 const AIM_LIMIT: Duration = Duration::from_secs(3);
 /// How long a worker may take to register.
-const START_LIMIT: Duration = Duration::from_secs(12);
+const START_LIMIT: Duration = Duration::from_secs(30);
 /// Between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Until the successor of a worker that has ended by itself starts.
 const REPLACE_AFTER: Duration = Duration::from_millis(300);
+/// How long an API that is exchanged goes on after requests are sent to its successor.
+const HAND_OVER: Duration = Duration::from_millis(500);
 /// Faults that nobody planned are numbered from here on.
 const UNPLANNED: u64 = 1_000_000;
 
@@ -167,6 +169,8 @@ impl Stage {
         self.api_seen.set(Some((name, address)));
         self.address = address;
         self.port.store(address.port(), Ordering::Release);
+        // As a load balancer does: who had chosen the old one just before still gets through to it.
+        tokio::time::sleep(HAND_OVER).await;
         std::mem::replace(&mut self.api, api).end().await;
         Ok(())
     }

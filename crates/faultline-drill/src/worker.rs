@@ -6,6 +6,7 @@
 
 use crate::handler;
 use crate::history::{History, Lines};
+use crate::metrics;
 use crate::orders::{Orders, Point};
 use crate::work::{How, Work};
 use faultline::tokio_postgres::{self, NoTls};
@@ -101,7 +102,10 @@ pub async fn work(
         () = stop => stopped.cancel(),
         ended = &mut workers => return ended.map(drop).map_err(failed),
     }
-    workers.await.map(drop).map_err(failed)
+    workers.await.map_err(failed)?;
+    let counted = metrics::sample(0, process, Some(&client.metrics().encode()));
+    let samples = Lines::open(&dir.join("samples.jsonl"), false)?;
+    samples.write(&counted).map_err(crate::DrillError::io("write what was counted"))
 }
 
 impl Shared {

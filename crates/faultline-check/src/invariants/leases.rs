@@ -24,7 +24,7 @@ pub(super) fn lease_ids_are_unique(ground: &Ground<'_>) -> Found {
         }
     }
     // What the old primary did before the failover is in both; what it did alone must have other leases.
-    for claim in ground.old().iter().flat_map(|old| old.claims()) {
+    for claim in ground.old().iter().flat_map(Ground::claims) {
         let Some(first) = claim.lease.and_then(|lease| owners.get(&lease)) else { continue };
         found.examine();
         if first.owner != claim.owner {

@@ -18,6 +18,7 @@ pub(crate) const DRILL: Drill = Drill {
     load: Load { clients: 1, ..Drill::CALM.load },
     guest: Some(|visit| Box::pin(storm(visit))),
     settle: |run| {
+        run.uncounted = true;
         run.unhurt = true;
         run.idle_in_transaction_bound_us = 3_000_000;
     },

@@ -34,6 +34,9 @@ pub(crate) const DRILL: Drill = Drill {
         vec![Step { at_ms, for_ms, fault: Fault::Database(Database::Outage { how: Outage::Fast }) }]
     },
     work: |rng, number| Work { light: true, tx: false, ..Work::calm(rng, number) },
-    settle: |run| run.connects_per_100ms = 50,
+    settle: |run| {
+        run.uncounted = true;
+        run.connects_per_100ms = 50;
+    },
     ..Drill::CALM
 };

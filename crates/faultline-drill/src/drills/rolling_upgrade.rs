@@ -20,6 +20,7 @@ pub(crate) const DRILL: Drill = Drill {
     plan,
     work: |rng, number| Work { ms: rng.random_range(5..200), ..Work::calm(rng, number) },
     settle: |run| {
+        run.uncounted = true;
         run.unhurt = true;
         run.uninterrupted = true;
     },
