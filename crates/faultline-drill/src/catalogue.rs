@@ -56,8 +56,19 @@ pub(crate) struct Scene {
     pub(crate) settings: &'static [(&'static str, &'static str)],
     /// Whether there is a standby to fail over to.
     pub(crate) standby: Standby,
-    /// Whether processes reach Postgres through a proxy each, which network faults need.
-    pub(crate) proxied: bool,
+    /// How processes reach Postgres.
+    pub(crate) through: Through,
+}
+
+/// What stands between the processes and Postgres.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Through {
+    /// Nothing.
+    Nothing,
+    /// A proxy each, which faults of the network need.
+    Proxies,
+    /// PgBouncer in transaction mode.
+    Pooler,
 }
 
 /// The second server of a scene. Every process knows both and works on the one that takes writes.
@@ -103,7 +114,7 @@ impl Drill {
             mortal: false,
             settings: &[],
             standby: Standby::None,
-            proxied: false,
+            through: Through::Nothing,
         },
         load: Load { clients: 2, pause: Duration::from_millis(100), per_key: 1, max_attempts: 8, timeout: "60s" },
         plan: |_, _| Vec::new(),
@@ -128,6 +139,7 @@ pub const DRILLS: &[Drill] = &[
     drills::failover::DRILL,
     drills::failover_async::DRILL,
     drills::lost_notify::DRILL,
+    drills::pooler::DRILL,
     drills::random::DRILL,
 ];
 

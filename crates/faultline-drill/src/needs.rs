@@ -3,10 +3,10 @@
 use crate::DrillError;
 
 /// Something that not every machine has.
-#[expect(dead_code, reason = "the drills of the network and of disks come next")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Need {
     /// The rights of root, for what it says.
+    #[expect(dead_code, reason = "the drills of disks come next")]
     Root(&'static str),
     /// A program, and the Debian package that has it.
     Program(&'static str, &'static str),

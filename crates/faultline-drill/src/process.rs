@@ -6,6 +6,7 @@
 
 use crate::DrillError;
 use crate::logs;
+use crate::pooler::Pooler;
 use crate::proxy::Proxy;
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::File;
@@ -27,10 +28,20 @@ pub(crate) struct Launcher {
     pub(crate) url: String,
     pub(crate) dir: PathBuf,
     pub(crate) lease_ttl: Duration,
-    /// The port of Postgres, where processes reach it through a proxy each.
-    pub(crate) proxied: Option<u16>,
+    /// Where processes find Postgres.
+    pub(crate) access: Access,
     /// What the proxies' bad weather is computed from.
     pub(crate) seed: u64,
+}
+
+/// Where processes find Postgres.
+pub(crate) enum Access {
+    /// At its URL.
+    Direct,
+    /// At a proxy each, which forwards to this port.
+    Proxies(u16),
+    /// At this pooler, which stands for that port.
+    Pooler(u16, Pooler),
 }
 
 /// A running process.
@@ -82,10 +93,15 @@ impl Launcher {
 
     /// Where a process finds the database.
     fn way(&self) -> Result<(String, Option<Proxy>), DrillError> {
-        let Some(port) = self.proxied else { return Ok((self.url.clone(), None)) };
-        let proxy = Proxy::start((Ipv4Addr::LOCALHOST, port).into(), self.seed)?;
-        let url = self.url.replacen(&format!(":{port}/"), &format!(":{}/", proxy.port()), 1);
-        Ok((url, Some(proxy)))
+        let at = |port: &u16, other: u16| self.url.replacen(&format!(":{port}/"), &format!(":{other}/"), 1);
+        match &self.access {
+            Access::Direct => Ok((self.url.clone(), None)),
+            Access::Proxies(port) => {
+                let proxy = Proxy::start((Ipv4Addr::LOCALHOST, *port).into(), self.seed)?;
+                Ok((at(port, proxy.port()), Some(proxy)))
+            }
+            Access::Pooler(port, pooler) => Ok((at(port, pooler.port), None)),
+        }
     }
 
     fn command(&self, name: &str) -> Result<(Command, Option<Proxy>), DrillError> {

@@ -104,8 +104,8 @@ async fn carry_out(
     tell(&format!("seed {}, {} faults planned", options.seed, steps.len()));
     let (url, queue) = (ground.url.clone(), ground.queue.clone());
     let (program, lease_ttl) = (options.program.clone(), drill.lease_ttl);
-    let proxied = ground.port().filter(|_| drill.scene.proxied);
-    let launcher = Launcher { program, url: url.clone(), dir: dir.to_owned(), lease_ttl, proxied, seed: options.seed };
+    let access = ground.access(drill.scene.through, &dir.join("logs").join("pgbouncer.log")).await?;
+    let launcher = Launcher { program, url: url.clone(), dir: dir.to_owned(), lease_ttl, access, seed: options.seed };
     let (slots, grace) = (drill.scene.slots, drill.scene.grace);
     write_json(&dir.join(worker::SETTINGS), &Settings { lease_ttl, queue: queue.clone(), slots, grace })?;
     let mut stage = Stage::set(ground, launcher, options.workers, drill.scene.mortal).await?;

@@ -13,5 +13,6 @@ pub(crate) mod lease_expiry;
 pub(crate) mod lost_notify;
 pub(crate) mod mass_stall;
 pub(crate) mod partition;
+pub(crate) mod pooler;
 pub(crate) mod random;
 pub(crate) mod zombie;
