@@ -79,7 +79,7 @@ pub(crate) async fn sample(client: &mut Client, number: u32, queue: &str) -> Res
                       from pg_stat_activity where state like 'idle in transaction%' and datname = current_database() and application_name like 'faultline%'";
     let sessions = tx.query(sessions, &[]).await?;
     let port = tx.query_one("select coalesce(inet_server_port(), 0)", &[]).await?.get(0);
-    let workers = tx.query(LIVE_WORKERS, &[&queue]).await?;
+    let workers = tx.query(LIVE_WORKERS, &[]).await?;
     tx.commit().await?;
     let rows: Vec<JobRow> = jobs.iter().map(|row| job_row(row, number)).collect::<Result<_, _>>()?;
     let mut all = queues(&rows, &workers, number);
@@ -104,7 +104,8 @@ const LIVE_WORKERS: &str = "
       from faultline.workers w
      where w.stopped_at is null and not w.draining
        and w.heartbeat_at > clock_timestamp() - w.lease_ttl_ms / 3 * interval '1 millisecond' - interval '0.5 seconds'
-       and exists (select from pg_stat_activity a where a.pid = w.presence_pid and a.backend_start = w.presence_started_at)
+       and (w.presence_pid is null or exists (
+               select from pg_stat_activity a where a.pid = w.presence_pid and a.backend_start = w.presence_started_at))
      limit 1000";
 
 /// What could be claimed in each queue, and by how many slots; from the rows of the same snapshot. Workers of drills have one

@@ -1,6 +1,8 @@
 //! Behind a pooler in transaction mode: nothing is left on a session, nothing is expected of it. The drill `pooler` does the same with
 //! PgBouncer.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod common;
 
 use common::{Running, database, plain, wait_for};
