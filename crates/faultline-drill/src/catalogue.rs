@@ -70,10 +70,21 @@ pub(crate) struct Scene {
     pub(crate) sample_every: Duration,
     /// Whether there is a standby to fail over to.
     pub(crate) standby: Standby,
-    /// Whether processes reach Postgres through a proxy each, which network faults need.
-    pub(crate) proxied: bool,
+    /// How processes reach Postgres.
+    pub(crate) through: Through,
     /// Disks that can be filled, if any.
     pub(crate) disks: Option<SmallDisks>,
+}
+
+/// What stands between the processes and Postgres.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Through {
+    /// Nothing.
+    Nothing,
+    /// A proxy each, which faults of the network need.
+    Proxies,
+    /// PgBouncer in transaction mode.
+    Pooler,
 }
 
 /// Sizes of disks.
@@ -131,7 +142,7 @@ impl Drill {
             grace: Duration::from_secs(5),
             mortal: false,
             standby: Standby::None,
-            proxied: false,
+            through: Through::Nothing,
             disks: None,
             settings: &[],
             strict: false,
@@ -179,6 +190,7 @@ pub const DRILLS: &[Drill] = &[
     drills::herd::DRILL,
     drills::held_snapshot::DRILL,
     drills::lost_notify::DRILL,
+    drills::pooler::DRILL,
     drills::payloads::DRILL,
     drills::rolling_upgrade::DRILL,
     drills::strict::DRILL,

@@ -8,6 +8,7 @@ use faultline_check::witness::{
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
+use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, NoTls, Row};
 use uuid::Uuid;
 
@@ -44,10 +45,12 @@ pub(crate) async fn incarnation(client: &Client, pid: i32) -> Result<Option<(Uui
 
 /// Whether a job succeeded under a lease; waits for a transaction that is still ending it.
 pub(crate) async fn succeeded_under(client: &Client, job: Uuid, lease: Uuid) -> Result<bool, DrillError> {
-    client.query("select from faultline.jobs where id = $1 for key share", &[&job]).await?;
+    // Without names: a pooler may stand between.
+    let id = (&job as &(dyn ToSql + Sync), Type::UUID);
+    client.query_typed("select from faultline.jobs where id = $1 for key share", std::slice::from_ref(&id)).await?;
     let sql =
         "select exists (select from faultline.job_history where id = $1 and lease_id = $2 and state = 'succeeded')";
-    Ok(client.query_one(sql, &[&job, &lease]).await?.get(0))
+    Ok(client.query_typed_one(sql, &[id, (&lease, Type::UUID)]).await?.get(0))
 }
 
 /// Ends a session that is not the drill's own, or cancels its statement: the `pick`th, counted round. False where there is none.
@@ -124,7 +127,8 @@ const LIVE_WORKERS: &str = "
       from faultline.workers w
      where w.stopped_at is null and not w.draining
        and w.heartbeat_at > clock_timestamp() - w.lease_ttl_ms / 3 * interval '1 millisecond' - interval '0.5 seconds'
-       and exists (select from pg_stat_activity a where a.pid = w.presence_pid and a.backend_start = w.presence_started_at)
+       and (w.presence_pid is null or exists (
+               select from pg_stat_activity a where a.pid = w.presence_pid and a.backend_start = w.presence_started_at))
      limit 1000";
 
 /// What could be claimed in each queue, and by how many slots; from the rows of the same snapshot. Workers of drills have one

@@ -1,9 +1,12 @@
 //! What a drill runs on: a private cluster, or somebody's own database with everything of the drill in a queue of its own.
 
 use crate::DrillError;
-use crate::catalogue::{Drill, Scene, Standby};
+use crate::catalogue::{Drill, Scene, Standby, Through};
 use crate::database;
+use crate::pooler::Pooler;
+use crate::process::Access;
 use faultline_cluster::{Cluster, ClusterError, Disk, Programs};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// The database's name in the private cluster.
@@ -118,10 +121,16 @@ impl Ground {
         Ok(database::connect(&self.url).await?.batch_execute(sql).await?)
     }
 
-    /// The port of the private cluster.
-    pub(crate) fn port(&self) -> Option<u16> {
-        let cluster = self.cluster.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner);
-        Some(cluster.port())
+    /// How processes reach the database; `log` is a pooler's.
+    #[expect(clippy::await_holding_lock, reason = "nobody else uses the cluster before the drill has begun")]
+    pub(crate) async fn access(&self, through: Through, log: &Path) -> Result<Access, DrillError> {
+        let Some(cluster) = &self.cluster else { return Ok(Access::Direct) };
+        let cluster = cluster.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(match through {
+            Through::Nothing => Access::Direct,
+            Through::Proxies => Access::Proxies(cluster.port()),
+            Through::Pooler => Access::Pooler(cluster.port(), Pooler::start(&cluster, log).await?),
+        })
     }
 
     /// For people.

@@ -11,7 +11,7 @@
 //! | `ground` | the private cluster, or somebody's own database |
 //! | `run` | one drill from its cluster to its verdict |
 //! | `nemesis`, `faults` | carries out the schedule; what each fault does |
-//! | `stage`, `process`, `proxy` | what faults act on: the cluster, the processes, and the network between them |
+//! | `stage`, `process`, `proxy`, `pooler` | what faults act on: the cluster, the processes, and what stands between them |
 //! | `enqueuer`, `http` | the load |
 //! | `guest` | who else uses the system in some drills |
 //! | `worker`, `handler` | the worker process of a drill |
@@ -36,6 +36,7 @@ mod needs;
 mod nemesis;
 mod old;
 mod orders;
+mod pooler;
 mod process;
 mod proxy;
 mod report;

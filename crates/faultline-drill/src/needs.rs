@@ -4,10 +4,10 @@ use crate::DrillError;
 use std::process::Stdio;
 
 /// Something that not every machine has.
-#[expect(dead_code, reason = "the drills of the network and of disks come next")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Need {
     /// The rights of root, for what it says.
+    #[expect(dead_code, reason = "the drills of disks come next")]
     Root(&'static str),
     /// The rights to mount, in a namespace of one's own: root has them, unless a container takes them.
     Mounts,

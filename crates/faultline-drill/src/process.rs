@@ -6,6 +6,7 @@
 
 use crate::DrillError;
 use crate::logs;
+use crate::pooler::Pooler;
 use crate::proxy::Proxy;
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::File;
@@ -29,8 +30,8 @@ pub(crate) struct Launcher {
     pub(crate) other_url: String,
     pub(crate) dir: PathBuf,
     pub(crate) lease_ttl: Duration,
-    /// The port of Postgres, where processes reach it through a proxy each.
-    pub(crate) proxied: Option<u16>,
+    /// Where processes find Postgres.
+    pub(crate) access: Access,
     /// The library that moves the clocks of processes; each reads its own from a file.
     pub(crate) clocks: Option<PathBuf>,
     /// The program that runs the drill; `program` is the one that is started next.
@@ -39,6 +40,16 @@ pub(crate) struct Launcher {
     pub(crate) other: Option<PathBuf>,
     /// What the proxies' bad weather is computed from.
     pub(crate) seed: u64,
+}
+
+/// Where processes find Postgres.
+pub(crate) enum Access {
+    /// At its URL.
+    Direct,
+    /// At a proxy each, which forwards to this port.
+    Proxies(u16),
+    /// At this pooler, which stands for that port.
+    Pooler(u16, Pooler),
 }
 
 /// A running process.
@@ -110,13 +121,16 @@ impl Launcher {
 
     /// Where a process finds the database.
     fn way(&self, name: &str) -> Result<(String, Option<Proxy>), DrillError> {
-        let Some(port) = self.proxied else {
-            let is_odd = name.ends_with(['1', '3', '5', '7', '9']);
-            return Ok((if is_odd { self.other_url.clone() } else { self.url.clone() }, None));
-        };
-        let proxy = Proxy::start((Ipv4Addr::LOCALHOST, port).into(), self.seed)?;
-        let url = self.url.replacen(&format!(":{port}/"), &format!(":{}/", proxy.port()), 1);
-        Ok((url, Some(proxy)))
+        let is_odd = name.ends_with(['1', '3', '5', '7', '9']);
+        let at = |port: &u16, other: u16| self.url.replacen(&format!(":{port}/"), &format!(":{other}/"), 1);
+        match &self.access {
+            Access::Direct => Ok((if is_odd { self.other_url.clone() } else { self.url.clone() }, None)),
+            Access::Proxies(port) => {
+                let proxy = Proxy::start((Ipv4Addr::LOCALHOST, *port).into(), self.seed)?;
+                Ok((at(port, proxy.port()), Some(proxy)))
+            }
+            Access::Pooler(port, pooler) => Ok((at(port, pooler.port), None)),
+        }
     }
 
     fn command(&self, name: &str) -> Result<(Command, Option<Proxy>), DrillError> {

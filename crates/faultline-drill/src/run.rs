@@ -110,7 +110,7 @@ async fn carry_out(
     tell(&format!("seed {}, {} faults planned", options.seed, steps.len()));
     let (url, queue) = (ground.url.clone(), ground.queue.clone());
     let (program, lease_ttl) = (options.program.clone(), drill.lease_ttl);
-    let proxied = ground.port().filter(|_| drill.scene.proxied);
+    let access = ground.access(drill.scene.through, &dir.join("logs").join("pgbouncer.log")).await?;
     let is_split = drill.scene.standby == Standby::Split;
     let (newest, other) = (program.clone(), older(&drill, options, dir)?);
     let launcher = Launcher {
@@ -122,7 +122,7 @@ async fn carry_out(
         other_url: if is_split { ground.standby_first.clone() } else { url.clone() },
         dir: dir.to_owned(),
         lease_ttl,
-        proxied,
+        access,
         seed: options.seed,
     };
     let Scene { slots, grace, strict, incarnations, sample_every: every, .. } = drill.scene;

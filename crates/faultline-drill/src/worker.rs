@@ -9,6 +9,7 @@ use crate::history::{History, Lines};
 use crate::metrics;
 use crate::orders::{Orders, Point};
 use crate::work::{How, Work};
+use faultline::tokio_postgres::types::Type;
 use faultline::tokio_postgres::{self, NoTls};
 use faultline::{Client, Error, Failure, Run, Worker};
 use faultline_check::witness::{Action, Answer, Effect, Phase};
@@ -155,7 +156,7 @@ impl Shared {
         let mut client = self.connect().await?;
         let tx = client.transaction().await?;
         let effect = "insert into faultline_drill.effects (job, lease) values ($1, $2)";
-        tx.execute(effect, &[&run.id().0, &run.lease_id().0]).await?;
+        tx.query_typed(effect, &[(&run.id().0, Type::UUID), (&run.lease_id().0, Type::UUID)]).await?;
         self.reach(Point::AfterEffect, run);
         tokio::time::sleep(Duration::from_millis(work.hold_ms)).await;
         self.note(run, self.history.op(), Action::HandlerEnd, Phase::Ok, Some(Answer::Returned));

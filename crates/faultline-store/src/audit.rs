@@ -3,8 +3,8 @@
 //! Not to be confused with `audit_log`, which holds what operators did.
 
 use crate::error::Result;
+use crate::session::ClientWrapper;
 use crate::statement::query_opt;
-use deadpool_postgres::ClientWrapper;
 
 /// Switches the log on. Statements that are already writing to jobs are waited for, two seconds at most.
 ///

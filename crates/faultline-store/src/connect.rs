@@ -2,15 +2,16 @@
 //! session is really ours.
 //!
 //! The settings go into the start-up packet, so that they hold from the first statement and die with the session. A pooler
-//! in transaction mode refuses or drops them; then the session works without them, `direct` is false, and whatever rests on
-//! the session itself (presence, LISTEN) is switched off by its owner. Without the settings a cached plan that was made
-//! while a table was small may be kept while it grows, until the next analyze: slower, never wrong.
+//! in transaction mode refuses or drops them; then each statement brings them along (`session.rs`), and whatever rests on
+//! the session itself (presence, LISTEN) is switched off by its owner. A pooler that passes them on could be taken for none:
+//! `pooler=transaction` in the URL says that there is one.
 
 use crate::error::{Error, Result, one_line};
+use crate::session::ClientWrapper;
 use crate::tls::{self, Trust};
 use faultline_metrics::SessionMetrics;
-use jiff::Timestamp;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -75,22 +76,14 @@ pub(crate) struct Connector {
     tls: MakeRustlsConnect,
     shown: Arc<str>,
     settings: &'static str,
-}
-
-/// A connection that was just opened.
-pub(crate) struct Opened {
-    pub(crate) client: Client,
-    pub(crate) driver: JoinHandle<()>,
-    /// Whether the session is ours alone: its settings arrived.
-    pub(crate) direct: bool,
-    /// When its server started.
-    pub(crate) server: Timestamp,
+    /// Whether a pooler stands between: by the URL, or since it refused our settings. Set once, never cleared.
+    pooled: Arc<AtomicBool>,
 }
 
 impl Connector {
     /// Reads a URL or a key-value connection string. Several hosts are tried in order; only one that takes writes is used.
     pub(crate) fn parse(url: &str) -> Result<Self> {
-        let (url, trust, root_cert) = take_tls_parameters(url);
+        let Own { rest: url, trust, root_cert, pooled } = take_own_parameters(url)?;
         let mut config: Config = url.parse().map_err(|e| Error::Url { reason: one_line(&e) })?;
         if config.get_hosts().is_empty() {
             return Err(Error::Url { reason: "it names no host".into() });
@@ -114,7 +107,13 @@ impl Connector {
             config.get_hosts().iter().map(show_host).collect::<Vec<_>>().join(","),
             config.get_dbname().unwrap_or_default()
         );
-        Ok(Self { config, tls: tls::connector(trust, root_cert.as_deref())?, shown: shown.into(), settings: "" })
+        Ok(Self {
+            config,
+            tls: tls::connector(trust, root_cert.as_deref())?,
+            shown: shown.into(),
+            settings: "",
+            pooled: Arc::new(pooled.into()),
+        })
     }
 
     /// Adds settings that win over those of `SESSION_OPTIONS`; those in the user's URL win over both.
@@ -134,55 +133,80 @@ impl Connector {
         metrics: &SessionMetrics,
         plans: Plans,
         notifications: Option<mpsc::UnboundedSender<String>>,
-    ) -> std::result::Result<Opened, tokio_postgres::Error> {
+    ) -> std::result::Result<ClientWrapper, tokio_postgres::Error> {
         let mut config = self.config.clone();
         config.application_name(name);
         let users_options = self.config.get_options().unwrap_or_default();
         let options = format!("{SESSION_OPTIONS} {} {} {users_options}", plans.options(), self.settings);
         #[cfg(feature = "mutants")]
         let options = crate::mutants::edited_options(&options);
-        config.options(options);
-        let opened = match self.open_with(&config, metrics, notifications.clone()).await {
+        let begin = || Some(begin_with(&options).into());
+        if self.pooled.load(Ordering::Relaxed) {
+            let (client, driver) = open_with(&config, &self.tls, metrics, notifications).await?;
+            metrics.opened();
+            return Ok(ClientWrapper::new(client, driver, begin(), None));
+        }
+        let mut with_options = config.clone();
+        with_options.options(&options);
+        let (client, driver) = match open_with(&with_options, &self.tls, metrics, notifications.clone()).await {
             // 08P01 is a pooler's refusal of a start-up parameter that it does not know.
             Err(error) if error.code().is_some_and(|c| c.code() == "08P01") => {
-                config.options(users_options);
-                self.open_with(&config, metrics, notifications).await
+                let opened = open_with(&config, &self.tls, metrics, notifications).await?;
+                self.pooled.store(true, Ordering::Relaxed);
+                opened
             }
-            answer => answer,
-        }?;
+            answer => answer?,
+        };
+        let greeting = client.query_typed(GREETING, &[]).await?;
+        let (is_direct, server) = greeting.first().map_or((false, None), |row| (row.get(0), Some(row.get(1))));
         metrics.opened();
-        Ok(opened)
+        Ok(if is_direct {
+            ClientWrapper::new(client, driver, None, server)
+        } else {
+            ClientWrapper::new(client, driver, begin(), None)
+        })
     }
+}
 
-    async fn open_with(
-        &self,
-        config: &Config,
-        metrics: &SessionMetrics,
-        notifications: Option<mpsc::UnboundedSender<String>>,
-    ) -> std::result::Result<Opened, tokio_postgres::Error> {
-        let (client, mut connection) = config.connect(self.tls.clone()).await?;
-        let metrics = metrics.clone();
-        let driver = tokio::spawn(async move {
-            let mut messages = futures_util::stream::poll_fn(move |context| connection.poll_message(context));
-            while let Some(message) = futures_util::StreamExt::next(&mut messages).await {
-                match (message, &notifications) {
-                    (Ok(AsyncMessage::Notice(notice)), _) if notice.routine() == Some(UNREPLICATED) => {
-                        // Its answer follows, and must reach nobody: whoever waits hears that the connection was lost.
-                        return metrics.lost();
-                    }
-                    (Ok(AsyncMessage::Notification(note)), Some(sender)) => {
-                        // A receiver that is gone needs no notifications.
-                        let _ = sender.send(note.payload().to_owned());
-                    }
-                    (Ok(_), _) => {}
-                    (Err(_), _) => return metrics.lost(),
+async fn open_with(
+    config: &Config,
+    tls: &MakeRustlsConnect,
+    metrics: &SessionMetrics,
+    notifications: Option<mpsc::UnboundedSender<String>>,
+) -> std::result::Result<(Client, JoinHandle<()>), tokio_postgres::Error> {
+    let (client, mut connection) = config.connect(tls.clone()).await?;
+    let metrics = metrics.clone();
+    let driver = tokio::spawn(async move {
+        let mut messages = futures_util::stream::poll_fn(move |context| connection.poll_message(context));
+        while let Some(message) = futures_util::StreamExt::next(&mut messages).await {
+            match (message, &notifications) {
+                (Ok(AsyncMessage::Notice(notice)), _) if notice.routine() == Some(UNREPLICATED) => {
+                    // Its answer follows, and must reach nobody: whoever waits hears that the connection was lost.
+                    return metrics.lost();
                 }
+                (Ok(AsyncMessage::Notification(note)), Some(sender)) => {
+                    // A receiver that is gone needs no notifications.
+                    let _ = sender.send(note.payload().to_owned());
+                }
+                (Ok(_), _) => {}
+                (Err(_), _) => return metrics.lost(),
             }
-        });
-        let row = client.query_typed(GREETING, &[]).await?;
-        let (direct, server) = row.first().map_or((false, Timestamp::UNIX_EPOCH), |row| (row.get(0), row.get(1)));
-        Ok(Opened { client, driver, direct, server })
-    }
+        }
+    });
+    Ok((client, driver))
+}
+
+/// `begin`, and settings in the form of start-up options for the length of that transaction.
+fn begin_with(options: &str) -> String {
+    let settings = options.split("-c ").filter_map(|setting| setting.trim().split_once('='));
+    let sets: Vec<String> = settings
+        .filter(|(name, _)| !name.starts_with("faultline."))
+        .map(|(name, value)| {
+            let value = value.replace("\\ ", " ").replace('\'', "''");
+            format!("pg_catalog.set_config('{}', '{value}', true)", name.replace('\'', "''"))
+        })
+        .collect();
+    format!("begin isolation level read committed; select {}", sets.join(", "))
 }
 
 fn show_host(host: &tokio_postgres::config::Host) -> String {
@@ -192,15 +216,27 @@ fn show_host(host: &tokio_postgres::config::Host) -> String {
     }
 }
 
-/// Takes out of a connection string what tokio-postgres does not know: `sslrootcert`, and the verifying modes of `sslmode`.
-fn take_tls_parameters(url: &str) -> (String, Trust, Option<String>) {
+/// What a connection string says that tokio-postgres does not know.
+struct Own {
+    /// What it does know.
+    rest: String,
+    trust: Trust,
+    root_cert: Option<String>,
+    pooled: bool,
+}
+
+/// Takes out of a connection string what tokio-postgres does not know: `sslrootcert`, the verifying modes of `sslmode`, and
+/// `pooler=transaction`.
+fn take_own_parameters(url: &str) -> Result<Own> {
     let is_url = url.starts_with("postgres://") || url.starts_with("postgresql://");
-    let mut trust = Trust::Any;
-    let mut root_cert = None;
+    let mut own = Own { rest: String::new(), trust: Trust::Any, root_cert: None, pooled: false };
+    let mut unknown = None;
     let mut keep = |pair: &&str| {
         match pair.split_once('=') {
-            Some(("sslmode", "verify-full" | "verify-ca")) => trust = Trust::Verified,
-            Some(("sslrootcert", path)) => root_cert = Some(path.replace("%2F", "/")),
+            Some(("sslmode", "verify-full" | "verify-ca")) => own.trust = Trust::Verified,
+            Some(("sslrootcert", path)) => own.root_cert = Some(path.replace("%2F", "/")),
+            Some(("pooler", "transaction")) => own.pooled = true,
+            Some(("pooler", mode)) => unknown = Some(format!("pooler={mode} is unknown; expected pooler=transaction")),
             _ => return true,
         }
         false
@@ -213,7 +249,10 @@ fn take_tls_parameters(url: &str) -> (String, Trust, Option<String>) {
     } else {
         url.split_whitespace().filter(|pair| keep(pair)).collect::<Vec<_>>().join(" ")
     };
-    (rest, trust, root_cert)
+    match unknown {
+        Some(reason) => Err(Error::Url { reason }),
+        None => Ok(Own { rest, ..own }),
+    }
 }
 
 #[cfg(test)]
@@ -221,20 +260,40 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tls_parameters_are_taken_out_of_both_forms() {
-        let (url, trust, cert) =
-            take_tls_parameters("postgres://a@b/c?sslmode=verify-full&sslrootcert=%2Fx.pem&connect_timeout=3");
+    fn parameters_of_our_own_are_taken_out_of_both_forms() {
+        let own =
+            take_own_parameters("postgres://a@b/c?sslmode=verify-full&sslrootcert=%2Fx.pem&connect_timeout=3").unwrap();
         assert_eq!(
-            (url.as_str(), trust, cert.as_deref()),
-            ("postgres://a@b/c?connect_timeout=3", Trust::Verified, Some("/x.pem"))
+            (own.rest.as_str(), own.trust, own.root_cert.as_deref(), own.pooled),
+            ("postgres://a@b/c?connect_timeout=3", Trust::Verified, Some("/x.pem"), false)
         );
-        let (url, trust, cert) = take_tls_parameters("host=b sslmode=require dbname=c");
-        assert_eq!((url.as_str(), trust, cert), ("host=b sslmode=require dbname=c", Trust::Any, None));
+        let own = take_own_parameters("host=b sslmode=require pooler=transaction dbname=c").unwrap();
+        assert_eq!(
+            (own.rest.as_str(), own.trust, own.root_cert.as_deref(), own.pooled),
+            ("host=b sslmode=require dbname=c", Trust::Any, None, true)
+        );
+    }
+
+    #[test]
+    fn settings_of_a_session_become_those_of_a_transaction() {
+        assert_eq!(
+            begin_with(
+                "-c statement_timeout=30s -c default_transaction_isolation=read\\ committed -c a.b=it's -c faultline.direct=on "
+            ),
+            "begin isolation level read committed; select pg_catalog.set_config('statement_timeout', '30s', true), \
+             pg_catalog.set_config('default_transaction_isolation', 'read committed', true), \
+             pg_catalog.set_config('a.b', 'it''s', true)"
+        );
     }
 
     #[test]
     fn an_unusable_url_says_what_is_wrong() {
-        for (url, expected) in [("postgres://", "host"), ("nonsense", "invalid"), ("postgres://h:notaport/x", "port")] {
+        for (url, expected) in [
+            ("postgres://", "host"),
+            ("nonsense", "invalid"),
+            ("postgres://h:notaport/x", "port"),
+            ("postgres://h/x?pooler=session", "pooler=session"),
+        ] {
             let text = Connector::parse(url).err().expect(url).to_string();
             assert!(text.contains(expected), "{url}: {text}");
         }

@@ -2,15 +2,13 @@
 
 use crate::connect::{Connector, Plans};
 use crate::error::{Error, Result};
-use deadpool_postgres::{ClientWrapper, Object, Pool};
+use crate::session::ClientWrapper;
+use deadpool::Runtime;
+use deadpool::managed::{self, Manager, Object, Pool, PoolError, RecycleError, RecycleResult};
 use faultline_metrics::{Call, Metrics, PoolMetrics, SessionMetrics};
-use jiff::Timestamp;
-use std::future::Future;
 use std::ops::Deref;
-use std::pin::Pin;
 use std::time::Duration;
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 
 /// Sessions in a pool unless told otherwise.
 pub const DEFAULT_POOL_SIZE: usize = 8;
@@ -23,9 +21,7 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(35);
 /// A session of its own, for a loop that must not wait for others.
 pub struct Session {
     client: ClientWrapper,
-    direct: bool,
     metrics: SessionMetrics,
-    server: Timestamp,
 }
 
 impl Session {
@@ -34,18 +30,6 @@ impl Session {
         if !self.client.is_closed() {
             self.metrics.lost();
         }
-    }
-
-    /// Tells the server from every other by when it started, a promoted standby from its old primary too; none where a
-    /// pooler may change it from one transaction to the next.
-    pub fn server(&self) -> Option<Timestamp> {
-        self.direct.then_some(self.server)
-    }
-
-    /// Whether nothing stands between this session and its backend, so that session state, LISTEN and the backend's life
-    /// can be relied on. False behind a pooler in transaction mode.
-    pub fn is_direct(&self) -> bool {
-        self.direct
     }
 }
 
@@ -61,7 +45,7 @@ impl Deref for Session {
 #[derive(Clone)]
 pub struct Database {
     connector: Connector,
-    pool: Pool,
+    pool: Pool<Sessions>,
     name: String,
     metrics: Metrics,
     sessions: SessionMetrics,
@@ -100,16 +84,12 @@ impl Database {
 
     fn make(connector: Connector, name: &str, pool_size: usize, metrics: &Metrics) -> Result<Self> {
         let sessions = metrics.database().sessions(name);
-        let manager = deadpool_postgres::Manager::from_connect(
-            tokio_postgres::Config::new(),
-            PoolConnect { connector: connector.clone(), name: name.to_owned(), metrics: sessions.clone() },
-            deadpool_postgres::ManagerConfig { recycling_method: deadpool_postgres::RecyclingMethod::Fast },
-        );
+        let manager = Sessions { connector: connector.clone(), name: name.to_owned(), metrics: sessions.clone() };
         let pool = Pool::builder(manager)
             .max_size(pool_size)
             .wait_timeout(Some(POOL_WAIT))
             .create_timeout(Some(POOL_WAIT + POOL_WAIT))
-            .runtime(deadpool_postgres::Runtime::Tokio1)
+            .runtime(Runtime::Tokio1)
             .build()
             .map_err(|e| Error::Url { reason: e.to_string() })?;
         Ok(Self {
@@ -209,16 +189,14 @@ impl Database {
         let name = format!("{} {purpose}", self.name);
         let metrics = self.metrics.database().sessions(&name);
         let opened = self.connector.open(&name, &metrics, plans, notifications).await;
-        let opened = opened.map_err(|e| Error::from(e).before_sending())?;
-        let client = ClientWrapper::new(opened.client, opened.driver);
-        Ok(Session { client, direct: opened.direct, metrics, server: opened.server })
+        Ok(Session { client: opened.map_err(|e| Error::from(e).before_sending())?, metrics })
     }
 }
 
 /// A pooled session that is closed on drop unless it was given back: a call that was cancelled half-way must not leave
 /// its answer to the next borrower.
 struct Borrowed<'a> {
-    session: Option<Object>,
+    session: Option<Object<Sessions>>,
     metrics: &'a SessionMetrics,
 }
 
@@ -240,36 +218,30 @@ impl Drop for Borrowed<'_> {
     }
 }
 
-fn pool_error(error: deadpool_postgres::PoolError) -> Error {
+fn pool_error(error: PoolError<tokio_postgres::Error>) -> Error {
     match error {
-        deadpool_postgres::PoolError::Backend(error) => Error::from(error).before_sending(),
-        deadpool_postgres::PoolError::Timeout(_) => {
-            Error::Unreachable { reason: "no session became free in time".into() }
-        }
+        PoolError::Backend(error) => Error::from(error).before_sending(),
+        PoolError::Timeout(_) => Error::Unreachable { reason: "no session became free in time".into() },
         other => Error::Unreachable { reason: other.to_string() },
     }
 }
 
-struct PoolConnect {
+/// Opens the sessions of a pool. One whose connection has ended is not used again.
+struct Sessions {
     connector: Connector,
     name: String,
     metrics: SessionMetrics,
 }
 
-impl deadpool_postgres::Connect for PoolConnect {
-    fn connect(
-        &self,
-        _: &tokio_postgres::Config,
-    ) -> Pin<
-        Box<
-            dyn Future<Output = std::result::Result<(tokio_postgres::Client, JoinHandle<()>), tokio_postgres::Error>>
-                + Send
-                + '_,
-        >,
-    > {
-        Box::pin(async move {
-            let opened = self.connector.open(&self.name, &self.metrics, Plans::Free, None).await?;
-            Ok((opened.client, opened.driver))
-        })
+impl Manager for Sessions {
+    type Type = ClientWrapper;
+    type Error = tokio_postgres::Error;
+
+    async fn create(&self) -> std::result::Result<ClientWrapper, tokio_postgres::Error> {
+        self.connector.open(&self.name, &self.metrics, Plans::Free, None).await
+    }
+
+    async fn recycle(&self, client: &mut ClientWrapper, _: &managed::Metrics) -> RecycleResult<tokio_postgres::Error> {
+        if client.is_closed() { Err(RecycleError::message("its connection has ended")) } else { Ok(()) }
     }
 }

@@ -1,16 +1,17 @@
 //! Jobs on their way in: a batch in one statement, alone or inside the caller's transaction, and a second try after a
 //! lost answer.
 
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::session::{ClientWrapper, typed};
 use crate::statement::{confirm, query};
-use deadpool_postgres::ClientWrapper;
+use crate::types::Param;
 use faultline_core::job::millis;
 use faultline_core::{Invalid, JobId, NewJob, Start, limits};
 use jiff::Timestamp;
 use serde_json::value::RawValue;
 use std::collections::HashSet;
-use tokio_postgres::types::{Json, ToSql, Type};
-use tokio_postgres::{IsolationLevel, Row};
+use tokio_postgres::Row;
+use tokio_postgres::types::Json;
 use uuid::Uuid;
 
 const ENQUEUE: &str = include_str!("../sql/enqueue.sql");
@@ -209,9 +210,7 @@ fn times(row: &Row) -> Result<Option<Times>> {
 pub async fn enqueue_in(transaction: &tokio_postgres::Transaction<'_>, jobs: &[NewJob]) -> Result<Vec<Enqueued>> {
     check(jobs)?;
     let columns = Columns::of(jobs);
-    let params = columns.params();
-    let typed: Vec<(&(dyn ToSql + Sync), Type)> = params.into_iter().zip(Columns::TYPES).collect();
-    answers(jobs, &transaction.query_typed(ENQUEUE, &typed).await?)
+    answers(jobs, &transaction.query_typed(ENQUEUE, &typed(&columns.params())).await?)
 }
 
 /// Tries a batch again whose answer was lost, with the same ids, and tells what is true now: a job that the first try
@@ -254,13 +253,11 @@ async fn insert_keyless_again(client: &mut ClientWrapper, jobs: &[&NewJob]) -> R
     while !missing.is_empty() {
         let ids: Vec<Uuid> = missing.iter().map(|job| job.id.0).collect();
         let columns = Columns::of(missing.iter().copied());
-        // The second statement must see what the first one may have waited for.
-        let transaction = client.build_transaction().isolation_level(IsolationLevel::ReadCommitted).start().await;
-        let transaction = transaction.map_err(|e| Error::from(e).before_sending())?;
-        let insert = transaction.prepare_cached(INSERT_AGAIN).await?;
-        transaction.execute(&insert, &columns.params_without_keys()).await?;
-        let before = transaction.prepare_cached(ENQUEUED_BEFORE).await?;
-        let ended: HashSet<Uuid> = transaction.query(&before, &[&ids]).await?.iter().map(|row| row.get("id")).collect();
+        // The second statement must see what the first one may have waited for: in read committed it does.
+        let transaction = client.begin().await?;
+        transaction.query_typed(INSERT_AGAIN, &typed(&columns.params_without_keys())).await?;
+        let before = transaction.query_typed(ENQUEUED_BEFORE, &typed(&[&ids])).await?;
+        let ended: HashSet<Uuid> = before.iter().map(|row| row.get("id")).collect();
         if ended.is_empty() {
             transaction.commit().await?;
             break;
@@ -324,23 +321,6 @@ struct Columns<'a> {
 }
 
 impl<'a> Columns<'a> {
-    const TYPES: [Type; 14] = [
-        Type::UUID_ARRAY,
-        Type::TEXT_ARRAY,
-        Type::TEXT_ARRAY,
-        Type::JSONB_ARRAY,
-        Type::JSONB_ARRAY,
-        Type::TEXT_ARRAY,
-        Type::INT8_ARRAY,
-        Type::INT2_ARRAY,
-        Type::INT8_ARRAY,
-        Type::TIMESTAMPTZ_ARRAY,
-        Type::INT4_ARRAY,
-        Type::INT4_ARRAY,
-        Type::INT4_ARRAY,
-        Type::INT4_ARRAY,
-    ];
-
     fn of(jobs: impl IntoIterator<Item = &'a NewJob>) -> Self {
         let mut columns = Self::default();
         for job in jobs {
@@ -362,7 +342,7 @@ impl<'a> Columns<'a> {
         columns
     }
 
-    fn params(&self) -> [&(dyn ToSql + Sync); 14] {
+    fn params(&self) -> [&dyn Param; 14] {
         [
             &self.ids,
             &self.queues,
@@ -381,7 +361,7 @@ impl<'a> Columns<'a> {
         ]
     }
 
-    fn params_without_keys(&self) -> [&(dyn ToSql + Sync); 12] {
+    fn params_without_keys(&self) -> [&dyn Param; 12] {
         [
             &self.ids,
             &self.queues,

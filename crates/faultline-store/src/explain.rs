@@ -3,8 +3,8 @@
 use crate::error::Result;
 use crate::finish::state;
 use crate::read::COUNT_LIMIT;
+use crate::session::ClientWrapper;
 use crate::statement::query_opt;
-use deadpool_postgres::ClientWrapper;
 use faultline_core::{JobId, State};
 use jiff::Timestamp;
 use serde::Serialize;

@@ -5,8 +5,8 @@
 //! statement has to be repeated, or the lease is lost. [`finish`] sorts these out.
 
 use crate::error::{Error, Result};
+use crate::session::ClientWrapper;
 use crate::statement::{confirm, query};
-use deadpool_postgres::ClientWrapper;
 use faultline_core::{JobId, LeaseId, State};
 use serde_json::value::RawValue;
 use std::borrow::Borrow;

@@ -1,8 +1,8 @@
 //! Claim and renew: how a worker gets a job and keeps it.
 
 use crate::error::Result;
+use crate::session::ClientWrapper;
 use crate::statement::{confirm, query};
-use deadpool_postgres::ClientWrapper;
 use faultline_core::{Backoff, JobId, LeaseId, WorkerId};
 use jiff::Timestamp;
 use serde_json::value::RawValue;

@@ -41,12 +41,14 @@ pub mod operate;
 pub mod presence;
 pub mod read;
 pub mod reap;
+mod session;
 mod statement;
 mod tls;
 pub mod tokens;
+mod types;
 
 pub use connect::Plans;
 pub use database::{DEFAULT_POOL_SIZE, Database, Session};
-pub use deadpool_postgres::ClientWrapper;
 pub use error::{Error, KEY_CONFLICT, LEASE_LOST, Result};
 pub use notifier::Notifier;
+pub use session::ClientWrapper;

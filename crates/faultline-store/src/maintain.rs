@@ -1,8 +1,8 @@
 //! Partitions, and rows that nobody needs any more. Any process may do this at any time.
 
 use crate::error::Result;
+use crate::session::ClientWrapper;
 use crate::statement::{query, query_opt};
-use deadpool_postgres::ClientWrapper;
 
 const PRUNE: &str = include_str!("../sql/prune.sql");
 /// Rows of one kind that one statement removes at most.

@@ -2,6 +2,7 @@
 //! under a lock, so that any number of processes may try at once.
 
 use crate::error::{Error, Result};
+use crate::session::typed;
 use tokio_postgres::{Client, Transaction};
 
 /// One step of the schema.
@@ -51,13 +52,9 @@ pub async fn migrate(client: &mut Client) -> Result<Vec<&'static Migration>> {
         transaction.batch_execute(BOOKKEEPING).await?;
         if !is_applied(&transaction, migration).await? {
             transaction.batch_execute(migration.sql).await?;
-            transaction
-                .execute(
-                    "insert into faultline.migrations (version, name, checksum)
-                     values ($1, $2, sha256(convert_to($3, 'UTF8')))",
-                    &[&migration.version, &migration.name, &migration.sql],
-                )
-                .await?;
+            let insert = "insert into faultline.migrations (version, name, checksum)
+                          values ($1, $2, sha256(convert_to($3, 'UTF8')))";
+            transaction.query_typed(insert, &typed(&[&migration.version, &migration.name, &migration.sql])).await?;
             applied.push(migration);
         }
         transaction.commit().await?;
@@ -68,13 +65,9 @@ pub async fn migrate(client: &mut Client) -> Result<Vec<&'static Migration>> {
 }
 
 async fn is_applied(transaction: &Transaction<'_>, migration: &Migration) -> Result<bool> {
-    let row = transaction
-        .query_opt(
-            "select checksum = sha256(convert_to($2, 'UTF8')) from faultline.migrations where version = $1",
-            &[&migration.version, &migration.sql],
-        )
-        .await?;
-    match row.map(|row| row.get(0)) {
+    let sql = "select checksum = sha256(convert_to($2, 'UTF8')) from faultline.migrations where version = $1";
+    let rows = transaction.query_typed(sql, &typed(&[&migration.version, &migration.sql])).await?;
+    match rows.first().map(|row| row.get(0)) {
         None => Ok(false),
         Some(true) => Ok(true),
         Some(false) => Err(Error::MigrationDiffers { version: migration.version }),

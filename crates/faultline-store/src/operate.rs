@@ -2,8 +2,8 @@
 
 use crate::error::Result;
 use crate::finish::state;
+use crate::session::ClientWrapper;
 use crate::statement::{query, query_opt};
-use deadpool_postgres::ClientWrapper;
 use faultline_core::{JobId, State};
 use faultline_metrics::Operator;
 

@@ -1,8 +1,8 @@
 //! Workers and their sign of life.
 
 use crate::error::Result;
+use crate::session::ClientWrapper;
 use crate::statement::{query, query_opt};
-use deadpool_postgres::ClientWrapper;
 use faultline_core::WorkerId;
 use jiff::Timestamp;
 use std::time::Duration;

@@ -1,17 +1,17 @@
 //! Jobs, queues and workers for people and programs that look.
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 pub use crate::explain::{Explanation, explain};
 use crate::finish::state;
+use crate::session::{ClientWrapper, typed};
 use crate::statement::{query, query_opt};
-use deadpool_postgres::ClientWrapper;
 use faultline_core::{JobId, LeaseId, State, WorkerId};
 use futures_util::TryStreamExt;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio_postgres::Row;
-use tokio_postgres::types::{Json, ToSql};
+use tokio_postgres::types::Json;
 use uuid::Uuid;
 
 const GET: &str = include_str!("../sql/get_job.sql");
@@ -185,9 +185,8 @@ pub async fn page(client: &ClientWrapper, filter: &Filter, limit: usize) -> Resu
     // One more than asked for tells whether there is more.
     let row_limit = i64::try_from(limit + 1).unwrap_or(i64::MAX);
     let before = filter.before.map(|id| id.0);
-    let params: [&(dyn ToSql + Sync); 6] = [&filter.queue, &filter.kind, &states, &filter.key, &before, &row_limit];
-    let statement = client.prepare_cached(LIST).await.map_err(|e| Error::from(e).before_sending())?;
-    let mut rows = std::pin::pin!(client.query_raw(&statement, params).await?);
+    let params = typed(&[&filter.queue, &filter.kind, &states, &filter.key, &before, &row_limit]);
+    let mut rows = std::pin::pin!(client.query_typed_raw(LIST, params).await?);
     let (mut jobs, mut bytes) = (Vec::new(), 0);
     while let Some(row) = rows.as_mut().try_next().await? {
         if jobs.len() == limit || bytes >= MAX_PAGE_BYTES {

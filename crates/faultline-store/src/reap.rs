@@ -3,8 +3,8 @@
 use crate::enqueue::notify_behind;
 use crate::error::Result;
 use crate::finish::state;
+use crate::session::ClientWrapper;
 use crate::statement::{confirm, query};
-use deadpool_postgres::ClientWrapper;
 use faultline_core::{JobId, State, WorkerId};
 use std::time::Duration;
 use tokio_postgres::Row;

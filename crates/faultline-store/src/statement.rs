@@ -1,9 +1,9 @@
-//! Running one statement of `sql/`: prepared once a session, its error sorted by whether it may have run.
+//! Running one statement of `sql/`.
 
-use crate::error::{Error, Result};
-use deadpool_postgres::ClientWrapper;
+use crate::error::Result;
+use crate::session::ClientWrapper;
+use crate::types::Param;
 use tokio_postgres::Row;
-use tokio_postgres::types::ToSql;
 
 const CONFIRM: &str = include_str!("../sql/confirm.sql");
 
@@ -13,17 +13,10 @@ pub(crate) async fn confirm(client: &ClientWrapper) -> Result<()> {
     query(client, CONFIRM, &[]).await.map(|_| ())
 }
 
-pub(crate) async fn query(client: &ClientWrapper, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>> {
-    #[cfg(feature = "mutants")]
-    let sql = &crate::mutants::edited_statement(sql);
-    let statement = client.prepare_cached(sql).await.map_err(|e| Error::from(e).before_sending())?;
-    Ok(client.query(&statement, params).await?)
+pub(crate) async fn query(client: &ClientWrapper, sql: &'static str, params: &[&dyn Param]) -> Result<Vec<Row>> {
+    client.run(sql, params).await
 }
 
-pub(crate) async fn query_opt(
-    client: &ClientWrapper,
-    sql: &str,
-    params: &[&(dyn ToSql + Sync)],
-) -> Result<Option<Row>> {
+pub(crate) async fn query_opt(client: &ClientWrapper, sql: &'static str, params: &[&dyn Param]) -> Result<Option<Row>> {
     Ok(query(client, sql, params).await?.pop())
 }

@@ -1,8 +1,8 @@
 //! Tokens of the HTTP API. Only their SHA-256 is stored.
 
 use crate::error::Result;
+use crate::session::ClientWrapper;
 use crate::statement::{query, query_opt};
-use deadpool_postgres::ClientWrapper;
 use jiff::Timestamp;
 use serde::Serialize;
 use std::str::FromStr;

@@ -1,6 +1,6 @@
 //! Connections are cut around commits: before one, in its middle, after it and before its answer, in the middle of the answer.
 
-use crate::catalogue::{Drill, Load, Scene};
+use crate::catalogue::{Drill, Load, Scene, Through};
 use crate::faults::{Fault, Network, Process, Who};
 use crate::proxy::{Cut, Statement};
 use crate::schedule::{Frame, Step};
@@ -26,7 +26,7 @@ pub(crate) const DRILL: Drill = Drill {
         (Required::AmbiguousClaim, 3),
         (Required::AmbiguousFinish, 4),
     ],
-    scene: Scene { proxied: true, ..Drill::CALM.scene },
+    scene: Scene { through: Through::Proxies, ..Drill::CALM.scene },
     load: Load { clients: 4, pause: Duration::from_millis(80), ..Drill::CALM.load },
     plan,
     ..Drill::CALM

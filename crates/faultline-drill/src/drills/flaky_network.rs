@@ -1,6 +1,6 @@
 //! Bad weather on every link: lost and late packets, resets.
 
-use crate::catalogue::{DEFAULT_LEASE, Drill, Load, Scene};
+use crate::catalogue::{DEFAULT_LEASE, Drill, Load, Scene, Through};
 use crate::faults::{Fault, Network, Who};
 use crate::proxy::Noise;
 use crate::schedule::{ENOUGH, Frame, Step, Turn, in_turn};
@@ -19,7 +19,7 @@ pub(crate) const DRILL: Drill = Drill {
     duration: Duration::from_secs(20),
     required: &[(Required::Success, 10), (Required::FlakyNetwork, 2)],
     lease_ttl: DEFAULT_LEASE,
-    scene: Scene { proxied: true, ..Drill::CALM.scene },
+    scene: Scene { through: Through::Proxies, ..Drill::CALM.scene },
     load: Load { clients: 3, ..Drill::CALM.load },
     plan,
     work: |rng, number| Work { hold_ms: 20, ..Work::calm(rng, number) },

@@ -1,6 +1,6 @@
 //! Notifications do not arrive: looking is enough.
 
-use crate::catalogue::{Drill, Load, Scene};
+use crate::catalogue::{Drill, Load, Scene, Through};
 use crate::faults::{Fault, Network, Who};
 use crate::schedule::{ENOUGH, Frame, Step, Turn, in_turn};
 use crate::work::Work;
@@ -17,7 +17,7 @@ pub(crate) const DRILL: Drill = Drill {
     summary: "notifications are swallowed; the listening session of each worker dies without a word",
     duration: Duration::from_secs(15),
     required: &[(Required::Success, 10), (Required::Deaf, 3)],
-    scene: Scene { proxied: true, ..Drill::CALM.scene },
+    scene: Scene { through: Through::Proxies, ..Drill::CALM.scene },
     // So little that each job is waited for by itself.
     load: Load { clients: 1, pause: Duration::from_millis(250), ..Drill::CALM.load },
     plan,

@@ -19,6 +19,7 @@ pub(crate) mod lost_notify;
 pub(crate) mod mass_stall;
 pub(crate) mod partition;
 pub(crate) mod payloads;
+pub(crate) mod pooler;
 pub(crate) mod random;
 pub(crate) mod rolling_upgrade;
 pub(crate) mod split_brain;

@@ -1,6 +1,6 @@
 //! Workers, the API and everybody are cut off from the database, without a connection ending.
 
-use crate::catalogue::{Drill, Load, Scene};
+use crate::catalogue::{Drill, Load, Scene, Through};
 use crate::faults::{Fault, Network, Who};
 use crate::proxy::Way;
 use crate::schedule::{Frame, Step, Turn, in_turn};
@@ -22,7 +22,7 @@ pub(crate) const DRILL: Drill = Drill {
         (Required::RefusedZombie, 1),
         (Required::Outage, 1),
     ],
-    scene: Scene { proxied: true, ..Drill::CALM.scene },
+    scene: Scene { through: Through::Proxies, ..Drill::CALM.scene },
     load: Load { clients: 3, pause: Duration::from_millis(150), ..Drill::CALM.load },
     plan,
     work: |rng, number| {

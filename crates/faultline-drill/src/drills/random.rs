@@ -3,7 +3,7 @@
 //! The seed first picks which kinds of faults come at all. Then the time is cut into acts; a quarter of them are quiet, so that the
 //! system also has to come back to rest, and each of the others has up to three faults on different victims.
 
-use crate::catalogue::{Drill, Load, Scene};
+use crate::catalogue::{Drill, Load, Scene, Through};
 use crate::faults::{Database, Fault, Network, Outage, Process, Strike, Who};
 use crate::orders::Point;
 use crate::proxy::Way;
@@ -20,7 +20,7 @@ pub(crate) const DRILL: Drill = Drill {
     summary: "any of the faults, several at once, in windows that the seed shifts",
     duration: Duration::from_secs(24),
     required: &[(Required::Success, 10)],
-    scene: Scene { proxied: true, ..Drill::CALM.scene },
+    scene: Scene { through: Through::Proxies, ..Drill::CALM.scene },
     load: Load { clients: 4, ..Drill::CALM.load },
     plan,
     work,

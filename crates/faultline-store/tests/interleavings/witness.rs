@@ -85,7 +85,7 @@ fn record(process: &str, op: u64, action: Action) -> Record {
 /// Judges a run; answers what the checker found wrong.
 pub(crate) async fn judge(client: &ClientWrapper, histories: Vec<Record>) -> Vec<String> {
     let select_events = client.prepare_cached(EVENTS_AS_JSON).await.unwrap();
-    let select_rows = client.prepare_typed_cached(ROWS_AS_JSON, &[Type::INT4, Type::BOOL]).await.unwrap();
+    let select_rows = client.prepare_typed(ROWS_AS_JSON, &[Type::INT4, Type::BOOL]).await.unwrap();
     let events = client.query(&select_events, &[]).await.unwrap();
     let rows = client.query(&select_rows, &[&0i32, &true]).await.unwrap();
     let effects = client.query("select job, lease from public.effects", &[]).await.unwrap();
