@@ -50,6 +50,8 @@ pub(crate) struct Scene {
     pub(crate) grace: Duration,
     /// Whether jobs kill their workers, which are then replaced.
     pub(crate) mortal: bool,
+    /// Addresses that a worker may use, MiB; none: as many as it likes.
+    pub(crate) memory_mib: Option<u64>,
     /// Settings of the cluster beside the usual ones.
     pub(crate) settings: &'static [(&'static str, &'static str)],
 }
@@ -79,7 +81,7 @@ impl Drill {
         required: &[(Required::Success, 10)],
         lease_ttl: SHORT_LEASE,
         needs: &[],
-        scene: Scene { slots: 6, grace: Duration::from_secs(5), mortal: false, settings: &[] },
+        scene: Scene { slots: 6, grace: Duration::from_secs(5), mortal: false, memory_mib: None, settings: &[] },
         load: Load { clients: 2, pause: Duration::from_millis(100), per_key: 1, max_attempts: 8, timeout: "60s" },
         plan: |_, _| Vec::new(),
         work: |rng, number| Work::calm(rng, number),
@@ -96,6 +98,8 @@ pub const DRILLS: &[Drill] = &[
     drills::duplicate_submission::DRILL,
     drills::zombie::DRILL,
     drills::mass_stall::DRILL,
+    drills::poison::DRILL,
+    drills::shutdown::DRILL,
 ];
 
 /// The drills that names stand for; `all` is every drill, `fast` those that run wherever the tests do.

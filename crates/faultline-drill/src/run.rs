@@ -5,7 +5,7 @@
 //! cluster's guard notice (`process.rs`, `faultline-cluster`).
 
 use crate::DrillError;
-use crate::catalogue::Drill;
+use crate::catalogue::{Drill, Scene};
 use crate::database::{self, NAME};
 use crate::enqueuer::{DEADLINE, Enqueuer};
 use crate::logs;
@@ -91,8 +91,8 @@ async fn carry_out(
         dir: dir.to_owned(),
         lease_ttl: drill.lease_ttl,
     };
-    let (lease_ttl, slots, grace) = (drill.lease_ttl, drill.scene.slots, drill.scene.grace);
-    write_json(&dir.join(worker::SETTINGS), &Settings { lease_ttl, slots, grace })?;
+    let (lease_ttl, Scene { slots, grace, memory_mib, .. }) = (drill.lease_ttl, drill.scene);
+    write_json(&dir.join(worker::SETTINGS), &Settings { lease_ttl, slots, grace, memory_mib })?;
     let mut stage = Stage::set(Arc::new(Mutex::new(cluster)), launcher, options.workers, drill.scene.mortal).await?;
     tell(&format!("Postgres, the API and {} workers run", options.workers));
 
@@ -120,10 +120,11 @@ async fn carry_out(
     finish(&mut tasks).await?;
     let client = database::connect(&url).await?;
     let ended_us = database::dump(&client, dir).await?;
+    let poison = database::poison(&client).await?;
     drop(client);
     stage.end().await;
     logs::refused_finishes(dir)?;
-    write_json(&dir.join("run.json"), &settings(drill, options, ended_us))?;
+    write_json(&dir.join("run.json"), &Run { poison, ..settings(drill, options, ended_us) })?;
     Report::of(drill, options.seed, duration, options.workers, &steps, dir)
 }
 

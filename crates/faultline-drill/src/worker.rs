@@ -10,6 +10,7 @@ use crate::work::{How, Work};
 use faultline::tokio_postgres::{self, NoTls};
 use faultline::{Client, Error, Failure, Run, Worker};
 use faultline_check::witness::{Action, Answer, Effect, Phase};
+use rustix::process::{Resource, Rlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::sync::Arc;
@@ -32,6 +33,8 @@ pub(crate) struct Settings {
     pub(crate) slots: usize,
     /// How long running handlers may go on when the worker is told to stop.
     pub(crate) grace: Duration,
+    /// Addresses that the process may use, MiB.
+    pub(crate) memory_mib: Option<u64>,
 }
 
 struct Shared {
@@ -55,6 +58,11 @@ pub async fn work(
         std::fs::read(dir.join(SETTINGS)).map_err(crate::DrillError::io("read the settings of the workers"))?;
     let settings: Settings =
         serde_json::from_slice(&settings).map_err(|error| crate::DrillError::Witness(error.to_string()))?;
+    if let Some(mib) = settings.memory_mib {
+        let limit = Rlimit { current: Some(mib << 20), maximum: Some(mib << 20) };
+        let limited = setrlimit(Resource::As, limit);
+        limited.map_err(|error| crate::DrillError::io("limit the memory of a worker")(error.into()))?;
+    }
     let shared = Arc::new(Shared {
         url: url.to_owned(),
         history: History::open(dir, process)?,
@@ -171,8 +179,17 @@ impl Shared {
 
     async fn fail(&self, how: How, run: &Run) -> Result<(), Failure> {
         if how == How::Slow {
-            // Longer than the time-out that the job was enqueued with; the engine drops us.
+            // Longer than the time-out that the job was enqueued with; the engine drops us, and we say so before.
+            self.note(run, self.history.op(), Action::HandlerEnd, Phase::Ok, Some(Answer::Erred));
             tokio::time::sleep(Duration::from_secs(60)).await;
+        }
+        match how {
+            How::Abort => std::process::abort(),
+            How::Overflow => {
+                overflow(1);
+            }
+            How::Memory => use_up_memory(),
+            _ => {}
         }
         self.note(run, self.history.op(), Action::HandlerEnd, Phase::Ok, Some(Answer::Erred));
         Err(match how {
@@ -180,7 +197,7 @@ impl Shared {
             How::Fatal => Failure::fatal("never again"),
             How::Huge => Failure::new("x".repeat(1_000_000)),
             How::Nul => Failure::new("before\0after"),
-            How::Error | How::Slow => Failure::new("once more"),
+            _ => Failure::new("once more"),
         })
     }
 
@@ -196,6 +213,22 @@ impl Shared {
 
     fn reach(&self, point: Point, run: &Run) {
         self.orders.reach(point, Some(run.id().0), Some(run.lease_id().0));
+    }
+}
+
+/// Calls itself until no stack is left; the numbers keep the compiler from making a loop of it.
+fn overflow(depth: u64) -> u64 {
+    let frame = std::hint::black_box([depth; 128]);
+    if depth == 0 { 0 } else { overflow(depth + 1) + std::hint::black_box(frame)[7] }
+}
+
+/// Takes memory until the limit of the process ends it.
+fn use_up_memory() {
+    const PART_BYTES: usize = 64 << 20;
+    let mut taken: Vec<Vec<u8>> = Vec::new();
+    loop {
+        // Not touched: the limit is on addresses, and the machine's memory is for others.
+        taken.push(std::hint::black_box(Vec::with_capacity(PART_BYTES)));
     }
 }
 

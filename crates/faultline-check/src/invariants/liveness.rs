@@ -165,6 +165,9 @@ pub(super) fn shutdowns_are_clean(ground: &Ground<'_>) -> Found {
         if r.phase == Phase::Invoke && since > ground.run.shutdown_bound_us {
             found.violated(None, format!("{} had not stopped {since} us after the signal", r.process), &[operation]);
         }
+        if r.phase != Phase::Ok {
+            continue;
+        }
         let (Some(owner), Some(exit_ns), Some(took)) = (r.owner, operation.ended_wall_ns, operation.took_us()) else {
             continue;
         };

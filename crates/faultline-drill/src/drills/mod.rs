@@ -6,4 +6,6 @@ pub(crate) mod failing_jobs;
 pub(crate) mod kill_worker;
 pub(crate) mod lease_expiry;
 pub(crate) mod mass_stall;
+pub(crate) mod poison;
+pub(crate) mod shutdown;
 pub(crate) mod zombie;
