@@ -81,6 +81,11 @@ impl<'a> Ground<'a> {
         self.lives().map(|_| ())
     }
 
+    /// Every claim; none where there are no events.
+    pub(crate) fn claims(&self) -> impl Iterator<Item = &'a Event> {
+        self.lives.values().flat_map(|life| life.events.iter().copied()).filter(|event| event.is_claim())
+    }
+
     pub(crate) fn life(&self, job: Uuid) -> Option<&Life<'a>> {
         self.lives.get(&job)
     }
@@ -124,6 +129,11 @@ impl<'a> Ground<'a> {
 
     pub(crate) fn effects_ext(&self) -> Result<&'a [Effect], NotCheckable> {
         self.witnesses.effects_ext.as_deref().ok_or_else(|| missing("effects_ext.jsonl"))
+    }
+
+    /// What a failover left behind.
+    pub(crate) fn old(&self) -> Option<Ground<'a>> {
+        self.witnesses.old.as_deref().map(Ground::new)
     }
 
     /// Jobs that are there at the end: in the tables, or by their events where the tables were not read.

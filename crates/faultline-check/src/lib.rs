@@ -28,5 +28,6 @@ pub fn check(witnesses: &Witnesses) -> Verdict {
         recovery: recovery::measure(&ground),
         seen: invariants::seen(&ground),
         lost_acks: invariants::lost_acks(&ground),
+        old: witnesses.old.as_deref().map(|old| Box::new(check(old))),
     }
 }

@@ -63,9 +63,17 @@ pub fn read_dir(dir: &Path) -> Result<Witnesses, ReadError> {
         line: 1,
         source,
     })?;
+    let history = histories(&dir.join("history"))?.map(operations);
+    let old_dir = dir.join("old");
+    let mut old = if old_dir.join("run.json").exists() { Some(Box::new(read_dir(&old_dir)?)) } else { None };
+    if let Some(old) = &mut old {
+        // The processes are the same, whomever they talked to.
+        old.history.clone_from(&history);
+    }
     Ok(Witnesses {
         run,
-        history: histories(&dir.join("history"))?.map(operations),
+        history,
+        old,
         events: lines::<Event>(&dir.join("events.jsonl"), Tail::Whole)?,
         effects_tx: lines::<Effect>(&dir.join("effects_tx.jsonl"), Tail::Whole)?,
         effects_ext: lines::<Effect>(&dir.join("effects_ext.jsonl"), Tail::MayBeCut)?,

@@ -84,15 +84,18 @@ pub struct Verdict {
     pub seen: BTreeMap<Required, u64>,
     /// Acknowledged jobs that are gone; only after an asynchronous failover is that not a violation.
     pub lost_acks: Vec<Uuid>,
+    /// The same of the primary that a failover left behind, by what happened there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub old: Option<Box<Verdict>>,
 }
 
 impl Verdict {
     /// Whether nothing was violated. What was not checked does not count against it.
     pub fn holds(&self) -> bool {
-        self.violated().next().is_none()
+        self.violated().next().is_none() && self.old.as_ref().is_none_or(|old| old.holds())
     }
 
-    /// The invariants that did not hold.
+    /// The invariants that did not hold; those of the old primary are in its own verdict.
     pub fn violated(&self) -> impl Iterator<Item = &Outcome> {
         self.outcomes.iter().filter(|outcome| matches!(outcome.status, Status::Violated { .. }))
     }
@@ -121,7 +124,11 @@ impl fmt::Display for Verdict {
             }
         }
         let (passed, violated, unchecked) = self.counts();
-        write!(f, "{passed} passed, {violated} violated, {unchecked} not checked")
+        write!(f, "{passed} passed, {violated} violated, {unchecked} not checked")?;
+        if let Some(old) = &self.old {
+            write!(f, "\n\nThe primary that was left behind:\n{old}")?;
+        }
+        Ok(())
     }
 }
 

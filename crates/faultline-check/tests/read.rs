@@ -69,6 +69,20 @@ fn a_line_beyond_the_limit_is_refused() {
 }
 
 #[test]
+fn an_old_primary_has_its_own_events_and_the_histories_of_all() {
+    let dir = run_with(&[("history/p.jsonl", &line("invoke", ""))]);
+    fs::create_dir(dir.path().join("old")).unwrap();
+    fs::write(dir.path().join("old/run.json"), r#"{"drill":"x"}"#).unwrap();
+    fs::write(dir.path().join("old/events.jsonl"), "").unwrap();
+    let witnesses = read_dir(dir.path()).unwrap();
+    let old = witnesses.old.unwrap();
+    assert_eq!(
+        (old.history.unwrap().len(), old.events.map(|e| e.len()), witnesses.events.is_none()),
+        (1, Some(0), true)
+    );
+}
+
+#[test]
 fn a_run_without_its_settings_cannot_be_judged() {
     let dir = TempDir::new().unwrap();
     assert!(matches!(read_dir(dir.path()), Err(ReadError::Io { .. })));

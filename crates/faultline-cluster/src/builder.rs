@@ -8,6 +8,7 @@ use crate::cluster::Cluster;
 use crate::guard::Guard;
 use crate::home::Home;
 use crate::programs::Programs;
+use crate::replication::Upstream;
 
 /// A socket's path is limited to 104 bytes (macOS) or 108 (Linux); the server adds `/.s.PGSQL.32000.lock`.
 const SOCKET_DIR_LIMIT_BYTES: usize = 80;
@@ -21,11 +22,25 @@ pub struct Builder {
     port: u16,
     durable: bool,
     settings: Vec<String>,
+    upstream: Option<Upstream>,
 }
 
 impl Builder {
     pub(crate) fn new(programs: Programs) -> Self {
-        Builder { programs, data_dir: None, port: 0, durable: true, settings: Vec::new() }
+        Builder { programs, data_dir: None, port: 0, durable: true, settings: Vec::new(), upstream: None }
+    }
+
+    /// The same, of data and a port of its own, as a copy of another cluster.
+    pub(crate) fn following(&self, upstream: Upstream) -> Self {
+        Builder { data_dir: None, port: 0, upstream: Some(upstream), ..self.clone() }
+    }
+
+    pub(crate) fn upstream(&self) -> Option<&Upstream> {
+        self.upstream.as_ref()
+    }
+
+    pub(crate) fn programs(&self) -> &Programs {
+        &self.programs
     }
 
     /// Keeps the data below `dir` (as `postgres`, beside `postgres.log` and `postgres.lock`); the directory is made if need
@@ -59,7 +74,8 @@ impl Builder {
     ///
     /// # Errors
     /// [`ClusterError::InUse`] if another process runs a cluster in the same directory, [`ClusterError::OtherVersion`] if other
-    /// programs made the data, [`ClusterError::Initdb`] and [`ClusterError::Start`] with the end of the log.
+    /// programs made the data, [`ClusterError::Initdb`], [`ClusterError::Copy`] and [`ClusterError::Start`] with the end of
+    /// the log.
     pub fn start(self) -> Result<Cluster, ClusterError> {
         let probe = tempfile::tempdir().map_err(ClusterError::os("create a temporary directory"))?;
         let asked = self.data_dir.as_ref().map(|dir| dir.join("postgres")).unwrap_or_default();
@@ -84,9 +100,12 @@ impl Builder {
         let guard = Guard::spawn(&self.programs, &home, runtime.path(), account.as_ref(), &self.all_settings())?;
         // From here on the guard removes it.
         let runtime = runtime.keep();
-        let mut cluster = Cluster::new(self.programs, home, runtime, guard, self.port);
-        if new {
-            cluster.initialise(self.durable)?;
+        let (port, durable, upstream) = (self.port, self.durable, self.upstream.clone());
+        let mut cluster = Cluster::new(self, home, runtime, guard, port);
+        match upstream.filter(|_| new) {
+            Some(upstream) => cluster.copy(&upstream, durable)?,
+            None if new => cluster.initialise(durable)?,
+            None => {}
         }
         cluster.first_start()?;
         Ok(cluster)

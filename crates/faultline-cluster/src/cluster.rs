@@ -13,10 +13,11 @@ use crate::guard::Guard;
 use crate::home::Home;
 use crate::process;
 use crate::programs::Programs;
+use crate::replication::Upstream;
 use crate::wire;
 
 /// The superuser of every private cluster.
-const USER: &str = "faultline";
+pub(crate) const USER: &str = "faultline";
 /// A start includes crash recovery, which on a slow disk takes its time.
 const START_LIMIT: Duration = Duration::from_secs(120);
 /// For `Mode::Smart` this is how long clients may keep a stop waiting.
@@ -45,7 +46,7 @@ pub enum Mode {
 /// A private Postgres server with its data. Dropping it stops the server and, if it is temporary, removes the data.
 #[must_use = "the server is stopped when this is dropped"]
 pub struct Cluster {
-    programs: Programs,
+    built: Builder,
     home: Home,
     /// Holds the socket, and all of a temporary cluster; the guard removes it.
     runtime: PathBuf,
@@ -63,8 +64,13 @@ impl Cluster {
         Builder::new(programs)
     }
 
-    pub(crate) fn new(programs: Programs, home: Home, runtime: PathBuf, guard: Guard, port: u16) -> Self {
-        Cluster { programs, home, runtime, guard, port, postmaster: None, paused: Vec::new() }
+    pub(crate) fn new(built: Builder, home: Home, runtime: PathBuf, guard: Guard, port: u16) -> Self {
+        Cluster { built, home, runtime, guard, port, postmaster: None, paused: Vec::new() }
+    }
+
+    /// What it was built from.
+    pub(crate) fn built(&self) -> &Builder {
+        &self.built
     }
 
     /// The port on 127.0.0.1; the same for the life of the value.
@@ -94,7 +100,7 @@ impl Cluster {
     /// The programs that it runs on.
     #[must_use]
     pub fn programs(&self) -> &Programs {
-        &self.programs
+        self.built.programs()
     }
 
     /// The postmaster's process id, `None` if no server runs.
@@ -170,7 +176,7 @@ impl Cluster {
             return Err(ClusterError::NotNow("running already"));
         }
         self.collect()?;
-        self.home.check(&self.programs)?;
+        self.home.check(self.built.programs())?;
         self.launch()
     }
 
@@ -223,6 +229,16 @@ impl Cluster {
             if status != 0 {
                 return Err(ClusterError::Initdb { status, log: self.home.log_tail(begun, ERROR_LINES) });
             }
+        }
+        self.home.settle()
+    }
+
+    /// Makes the data as a copy of another cluster's, which it will follow from the copy's beginning on.
+    pub(crate) fn copy(&mut self, upstream: &Upstream, durable: bool) -> Result<(), ClusterError> {
+        let begun = self.home.log_size();
+        let status = self.guard.copy(&upstream.copy_options(durable))?;
+        if status != 0 {
+            return Err(ClusterError::Copy { status, log: self.home.log_tail(begun, ERROR_LINES) });
         }
         self.home.settle()
     }

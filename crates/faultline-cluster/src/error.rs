@@ -48,6 +48,14 @@ pub enum ClusterError {
         /// The last lines that it printed.
         log: String,
     },
+    /// Another cluster could not be copied.
+    #[error("pg_basebackup failed with status {status}:\n{log}")]
+    Copy {
+        /// Its exit status; 127 if the program is missing.
+        status: i32,
+        /// The last lines that it printed.
+        log: String,
+    },
     /// The postmaster ended, or did not get ready in time; the log says why.
     #[error("postgres did not start: {reason}\n{log}")]
     Start {

@@ -11,6 +11,7 @@
 //! - **The owner, before the guard runs**: an empty temporary directory stays. Nothing runs.
 //! - **The owner, during `initdb`**: the guard runs `initdb`, so it finishes that, then finds the end of the pipe. A persistent
 //!   directory was not renamed yet and is removed by the next start.
+//! - **The owner, while another cluster is copied**: the other's guard stops that one, and the copy fails with it.
 //! - **The owner, right after the order to start**: the guard itself forks the postmaster and has its pid before it reads on.
 //!   No moment exists in which a server runs that nobody would stop.
 //! - **The owner, while the server is paused**: the guard was told first whom to continue.
@@ -79,6 +80,12 @@ impl Guard {
     /// Runs `initdb` with more options; answers its exit status.
     pub(crate) fn initialise(&mut self, options: &str) -> Result<i32, ClusterError> {
         self.order(&format!("init {options}"))?;
+        self.answer()
+    }
+
+    /// Runs `pg_basebackup` with these options; answers its exit status.
+    pub(crate) fn copy(&mut self, options: &str) -> Result<i32, ClusterError> {
+        self.order(&format!("copy {options}"))?;
         self.answer()
     }
 

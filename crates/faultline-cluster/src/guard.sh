@@ -17,6 +17,12 @@ while read -r order argument; do
         "$initdb" -D "$fresh" -U faultline -E UTF8 -A trust --no-instructions $argument </dev/null >&2
         echo $? 2>/dev/null
         ;;
+    copy)
+        # Made by us with the permissions of any directory; the server wants its data to be nobody else's.
+        chmod 700 "$fresh"
+        "${initdb%initdb}pg_basebackup" -D "$fresh" $argument </dev/null >&2
+        echo $? 2>/dev/null
+        ;;
     start)
         "$@" -p "$argument" </dev/null >&2 &
         postmaster=$!

@@ -29,6 +29,9 @@ const LOG_LIMIT_BYTES: u64 = 8 << 20;
 /// How long the guard of an owner that was killed may still need to stop its server: it kills after 17 s.
 const PREDECESSOR_LIMIT: Duration = Duration::from_secs(20);
 
+/// How long a child of this process may take from its fork to its program, on a machine with much else to do.
+const FORK_LIMIT: Duration = Duration::from_secs(2);
+
 pub(crate) struct Home {
     /// What the user asked for, resolved.
     pub(crate) dir: PathBuf,
@@ -190,12 +193,17 @@ fn lock(dir: &Path) -> Result<File, ClusterError> {
             let mut holder = String::new();
             // The holder's pid is a courtesy; without it the refusal is the same.
             let _ = file.read_to_string(&mut holder);
-            let holder = format!("another process (pid {})", holder.trim());
-            return Err(ClusterError::InUse { dir: dir.to_owned(), holder });
+            // A process that another thread is just starting has our files until it runs its program.
+            let own = holder.trim() == std::process::id().to_string();
+            if !own || !process::wait_until(FORK_LIMIT, || file.try_lock().is_ok()) {
+                let holder = format!("another process (pid {})", holder.trim());
+                return Err(ClusterError::InUse { dir: dir.to_owned(), holder });
+            }
         }
         Err(TryLockError::Error(error)) => return Err(ClusterError::io("lock", &path)(error)),
     }
     file.set_len(0)
+        .and_then(|()| file.rewind())
         .and_then(|()| writeln!(file, "{}", std::process::id()))
         .map_err(ClusterError::io("write", &path))?;
     Ok(file)

@@ -26,6 +26,7 @@
 //! | `guard` | the shell that outlives us to stop what we started |
 //! | `process` | signals and the process table, without unsafe code |
 //! | `builder`, `cluster` | the life cycle |
+//! | `replication` | standbys: made, cut off, promoted |
 //! | `wire` | just enough of the Postgres protocol to run a statement |
 //! | [`testing`] | one cluster per test process, one database per test |
 
@@ -37,6 +38,7 @@ mod guard;
 mod home;
 mod process;
 mod programs;
+mod replication;
 pub mod testing;
 mod wire;
 

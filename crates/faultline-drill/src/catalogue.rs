@@ -25,6 +25,8 @@ pub struct Drill {
     pub duration: Duration,
     /// Whether it belongs to the set `fast`, which runs wherever the tests do.
     pub fast: bool,
+    /// Whether it does nothing but to its own processes, so that it can run against somebody's own database.
+    pub touches_only_processes: bool,
     /// What must have happened, and how often at least; else the drill proved nothing.
     pub required: &'static [(Required, u64)],
     /// How long leases last.
@@ -54,6 +56,21 @@ pub(crate) struct Scene {
     pub(crate) memory_mib: Option<u64>,
     /// Settings of the cluster beside the usual ones.
     pub(crate) settings: &'static [(&'static str, &'static str)],
+    /// Whether there is a standby to fail over to.
+    pub(crate) standby: Standby,
+    /// Whether processes reach Postgres through a proxy each, which network faults need.
+    pub(crate) proxied: bool,
+}
+
+/// The second server of a scene. Every process knows both and works on the one that takes writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standby {
+    /// There is one server.
+    None,
+    /// Commits wait for the standby.
+    Synchronous,
+    /// They do not, so that a failover may lose some: the old primary is a witness of its own.
+    Asynchronous,
 }
 
 /// What is enqueued.
@@ -78,10 +95,19 @@ impl Drill {
         summary: "",
         duration: Duration::from_secs(20),
         fast: true,
+        touches_only_processes: false,
         required: &[(Required::Success, 10)],
         lease_ttl: SHORT_LEASE,
         needs: &[],
-        scene: Scene { slots: 6, grace: Duration::from_secs(5), mortal: false, memory_mib: None, settings: &[] },
+        scene: Scene {
+            slots: 6,
+            grace: Duration::from_secs(5),
+            mortal: false,
+            memory_mib: None,
+            settings: &[],
+            standby: Standby::None,
+            proxied: false,
+        },
         load: Load { clients: 2, pause: Duration::from_millis(100), per_key: 1, max_attempts: 8, timeout: "60s" },
         plan: |_, _| Vec::new(),
         work: |rng, number| Work::calm(rng, number),
@@ -98,8 +124,16 @@ pub const DRILLS: &[Drill] = &[
     drills::duplicate_submission::DRILL,
     drills::zombie::DRILL,
     drills::mass_stall::DRILL,
+    drills::partition::DRILL,
+    drills::flaky_network::DRILL,
+    drills::commit_cut::DRILL,
+    drills::backend_storm::DRILL,
+    drills::failover::DRILL,
+    drills::failover_async::DRILL,
     drills::poison::DRILL,
     drills::shutdown::DRILL,
+    drills::lost_notify::DRILL,
+    drills::random::DRILL,
 ];
 
 /// The drills that names stand for; `all` is every drill, `fast` those that run wherever the tests do.

@@ -10,8 +10,8 @@ use std::time::Duration;
 use tokio_postgres::{Client, NoTls, Row};
 use uuid::Uuid;
 
-/// The database's name in the private cluster.
-pub(crate) const NAME: &str = "drill";
+/// What the sessions of the drill itself call themselves: no fault is meant for them.
+const SUPERVISOR: &str = "drill";
 /// What a connection may take; beyond it the database counts as away.
 const CONNECT_LIMIT: Duration = Duration::from_secs(3);
 
@@ -25,7 +25,9 @@ const ROW: &str = "j.id, j.state::text, j.attempts, j.max_attempts, j.lease_id, 
 
 /// A session of the supervisor's.
 pub(crate) async fn connect(url: &str) -> Result<Client, DrillError> {
-    let connected = tokio::time::timeout(CONNECT_LIMIT, tokio_postgres::connect(url, NoTls)).await;
+    let mut config: tokio_postgres::Config = url.parse()?;
+    config.application_name(SUPERVISOR);
+    let connected = tokio::time::timeout(CONNECT_LIMIT, config.connect(NoTls)).await;
     let late = |_| DrillError::Process("the database does not answer".into());
     let (client, connection) = connected.map_err(late)??;
     tokio::spawn(connection);
@@ -47,31 +49,51 @@ pub(crate) async fn succeeded_under(client: &Client, job: Uuid, lease: Uuid) -> 
     Ok(client.query_one(sql, &[&job, &lease]).await?.get(0))
 }
 
-/// What waits or runs.
-pub(crate) async fn unfinished(client: &Client) -> Result<i64, DrillError> {
-    Ok(client.query_one("select count(*) from faultline.jobs", &[]).await?.get(0))
+/// Ends a session that is not the drill's own, or cancels its statement: the `pick`th, counted round. False where there is none.
+pub(crate) async fn strike(client: &Client, cancel: bool, pick: u32) -> Result<bool, DrillError> {
+    let sql = "select case when $2 then pg_cancel_backend(s.pid) else pg_terminate_backend(s.pid) end
+                 from (select pid, row_number() over (order by pid) - 1 as n, count(*) over () as sessions
+                         from pg_stat_activity
+                        where datname = current_database() and application_name <> $1 and backend_type = 'client backend') s
+                where s.n = $3::bigint % s.sessions";
+    let struck = client.query_opt(sql, &[&SUPERVISOR, &cancel, &i64::from(pick)]).await?;
+    Ok(struck.is_some_and(|row| row.get(0)))
 }
 
-/// One snapshot of what waits and runs, and of sessions that sit in a transaction.
-pub(crate) async fn sample(client: &mut Client, number: u32) -> Result<Vec<Sample>, DrillError> {
+/// What waits or runs.
+pub(crate) async fn unfinished(client: &Client, queue: &str) -> Result<i64, DrillError> {
+    Ok(client.query_one("select count(*) from faultline.jobs where queue = $1", &[&queue]).await?.get(0))
+}
+
+/// One snapshot of what waits and runs, and of sessions that sit in a transaction; and the port of the server.
+pub(crate) async fn sample(client: &mut Client, number: u32, queue: &str) -> Result<(Vec<Sample>, i32), DrillError> {
     let isolation = tokio_postgres::IsolationLevel::RepeatableRead;
     let tx = client.build_transaction().isolation_level(isolation).read_only(true).start().await?;
-    let jobs = tx.query(&format!("select {ROW}, null::text from faultline.jobs j"), &[]).await?;
+    let jobs =
+        tx.query(&format!("select {ROW}, null::text from faultline.jobs j where j.queue = $1"), &[&queue]).await?;
     let sessions =
         "select pid, application_name, (extract(epoch from clock_timestamp() - state_change) * 1000000)::bigint,
                            (extract(epoch from clock_timestamp()) * 1000000)::bigint
-                      from pg_stat_activity where state like 'idle in transaction%' and datname = current_database()";
+                      from pg_stat_activity where state like 'idle in transaction%' and datname = current_database() and application_name like 'faultline%'";
     let sessions = tx.query(sessions, &[]).await?;
-    let workers = tx.query(LIVE_WORKERS, &[]).await?;
+    let port = tx.query_one("select coalesce(inet_server_port(), 0)", &[]).await?.get(0);
+    let workers = tx.query(LIVE_WORKERS, &[&queue]).await?;
     tx.commit().await?;
     let rows: Vec<JobRow> = jobs.iter().map(|row| job_row(row, number)).collect::<Result<_, _>>()?;
     let mut all = queues(&rows, &workers, number);
     all.extend(rows.into_iter().map(Sample::Job));
     all.extend(sessions.iter().map(|row| {
         let (pid, application, idle, at_us) = (row.get(0), row.get(1), row.get::<_, i64>(2), row.get(3));
-        Sample::Session(SessionSample { sample: number, at_us, pid, application, idle_in_transaction_us: idle.max(0) })
+        Sample::Session(SessionSample {
+            sample: number,
+            at_us,
+            pid,
+            application,
+            idle_in_transaction_us: idle.max(0),
+            leaked: false,
+        })
     }));
-    Ok(all)
+    Ok((all, port))
 }
 
 /// Workers that could claim: present, and heard of since a renewal was due. One that was stopped is not for long.
@@ -106,7 +128,7 @@ fn queues(rows: &[JobRow], workers: &[Row], number: u32) -> Vec<Sample> {
 }
 
 /// Writes what the database knows at the end of a run; answers its clock.
-pub(crate) async fn dump(client: &Client, dir: &Path) -> Result<i64, DrillError> {
+pub(crate) async fn dump(client: &Client, dir: &Path, queue: &str) -> Result<i64, DrillError> {
     let written = DrillError::io("write a witness");
     let (events, end, effects) = (
         Lines::open(&dir.join("events.jsonl"), false)?,
@@ -114,17 +136,20 @@ pub(crate) async fn dump(client: &Client, dir: &Path) -> Result<i64, DrillError>
         Lines::open(&dir.join("effects_tx.jsonl"), false)?,
     );
     let write = async || -> Result<std::io::Result<()>, DrillError> {
-        for row in client.query(EVENTS, &[]).await? {
+        for row in client.query(EVENTS, &[&queue]).await? {
             if let Err(error) = events.write(&event(&row)?) {
                 return Ok(Err(error));
             }
         }
-        for row in client.query(&format!("select {ROW}, j.reason from faultline.all_jobs j"), &[]).await? {
+        for row in client
+            .query(&format!("select {ROW}, j.reason from faultline.all_jobs j where j.queue = $1"), &[&queue])
+            .await?
+        {
             if let Err(error) = end.write(&job_row(&row, 0)?) {
                 return Ok(Err(error));
             }
         }
-        for row in client.query("select job, lease from drill.effects", &[]).await? {
+        for row in client.query("select job, lease from faultline_drill.effects", &[]).await? {
             if let Err(error) = effects.write(&Effect { job: row.get(0), lease: row.get(1) }) {
                 return Ok(Err(error));
             }
@@ -137,9 +162,9 @@ pub(crate) async fn dump(client: &Client, dir: &Path) -> Result<i64, DrillError>
 }
 
 /// Jobs that kill the process that runs them.
-pub(crate) async fn poison(client: &Client) -> Result<Vec<Uuid>, DrillError> {
-    let sql = "select id from faultline.all_jobs where payload ->> 'fail' = any ($1)";
-    let rows = client.query(sql, &[&How::POISON.as_slice()]).await?;
+pub(crate) async fn poison(client: &Client, queue: &str) -> Result<Vec<Uuid>, DrillError> {
+    let sql = "select id from faultline.all_jobs where queue = $1 and payload ->> 'fail' = any ($2)";
+    let rows = client.query(sql, &[&queue, &How::POISON.as_slice()]).await?;
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
@@ -147,7 +172,7 @@ const EVENTS: &str = "
     select job_id, seq, (extract(epoch from at) * 1000000)::bigint, from_state::text, to_state::text, attempt, max_attempts,
            owner, lease_id, (extract(epoch from lease_expires_at) * 1000000)::bigint,
            (extract(epoch from next_run_at) * 1000000)::bigint, reason
-      from faultline.job_events order by seq";
+      from faultline.job_events where job_id in (select id from faultline.all_jobs where queue = $1) order by seq";
 
 fn event(row: &Row) -> Result<Event, DrillError> {
     let known = |text: Option<&str>| text.map(state).transpose();

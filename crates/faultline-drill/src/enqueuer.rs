@@ -25,9 +25,10 @@ const TRIES: usize = 400;
 
 /// What all clients share.
 pub(crate) struct Enqueuer {
-    pub(crate) drill: &'static Drill,
+    pub(crate) drill: Drill,
     pub(crate) seed: u64,
     pub(crate) address: SocketAddr,
+    pub(crate) queue: String,
     pub(crate) next: AtomicU64,
 }
 
@@ -55,11 +56,11 @@ impl Enqueuer {
     fn request(&self, number: u64) -> Value {
         let Load { per_key, max_attempts, timeout, .. } = self.drill.load;
         let job = number / per_key;
-        let mut payload = json!(work(self.drill, self.seed, job));
+        let mut payload = json!(work(&self.drill, self.seed, job));
         if per_key > 1 && number % 4 == 3 {
             payload["other"] = json!(number % per_key);
         }
-        json!({"kind": "drill.work", "payload": payload, "key": format!("job-{job}"), "max_attempts": max_attempts,
+        json!({"kind": "drill.work", "queue": self.queue, "payload": payload, "key": format!("job-{job}"), "max_attempts": max_attempts,
                "timeout": timeout, "backoff": {"base": "50ms", "cap": "400ms"}})
     }
 
@@ -95,7 +96,7 @@ impl Enqueuer {
         let record = |phase| {
             let mut record = history.record(op, Action::Enqueue, phase);
             record.key = Some(key.clone());
-            record.queue = Some("default".into());
+            record.queue = Some(self.queue.as_str().into());
             record.fingerprint = Some(request["payload"].to_string().into());
             record.effect_tx = request["payload"]["tx"] == true;
             record

@@ -10,6 +10,9 @@ pub enum DrillError {
     /// This machine lacks something: the drill is skipped, which is no pass.
     #[error("skipped: needs {0}")]
     Needs(String),
+    /// Not on a database that is somebody's own.
+    #[error("this drill cannot run against that database: {0}")]
+    Against(String),
     /// The private cluster.
     #[error("the private cluster: {0}")]
     Cluster(#[from] faultline_cluster::ClusterError),

@@ -43,8 +43,13 @@ pub(crate) struct History {
 impl History {
     /// Opens `dir/history/PROCESS.jsonl`.
     pub(crate) fn open(dir: &Path, process: &str) -> Result<Self, DrillError> {
-        let path = dir.join("history").join(format!("{process}.jsonl"));
-        Ok(Self { lines: Lines::open(&path, false)?, process: process.into(), next_op: AtomicU64::new(1) })
+        Self::continued(dir, process, process, 1)
+    }
+
+    /// Opens `dir/history/FILE.jsonl` for operations of a process from a number on.
+    pub(crate) fn continued(dir: &Path, process: &str, file: &str, first_op: u64) -> Result<Self, DrillError> {
+        let path = dir.join("history").join(format!("{file}.jsonl"));
+        Ok(Self { lines: Lines::open(&path, false)?, process: process.into(), next_op: AtomicU64::new(first_op) })
     }
 
     /// The number of a new operation.

@@ -8,13 +8,14 @@
 //! | `catalogue`, `drills` | the drills: their load, faults, and what must happen in them |
 //! | `schedule`, `work` | faults and jobs, computed from the seed |
 //! | `needs` | what a machine must have for some drills |
+//! | `ground` | the private cluster, or somebody's own database |
 //! | `run` | one drill from its cluster to its verdict |
 //! | `nemesis`, `faults` | carries out the schedule; what each fault does |
-//! | `stage`, `process` | what faults act on: the cluster and the processes |
+//! | `stage`, `process`, `proxy` | what faults act on: the cluster, the processes, and the network between them |
 //! | `enqueuer`, `http` | the load |
 //! | `worker` | the worker process of a drill |
 //! | `orders` | points at which something happens to it |
-//! | `sampler`, `history`, `database`, `logs` | the witnesses |
+//! | `sampler`, `history`, `database`, `logs`, `old` | the witnesses |
 //! | `report`, `timeline` | the table, `report.json`, `report.html` |
 
 mod catalogue;
@@ -23,13 +24,16 @@ mod drills;
 mod enqueuer;
 mod error;
 mod faults;
+mod ground;
 mod history;
 mod http;
 mod logs;
 mod needs;
 mod nemesis;
+mod old;
 mod orders;
 mod process;
+mod proxy;
 mod report;
 mod run;
 mod sampler;
@@ -41,8 +45,9 @@ mod worker;
 
 pub use catalogue::{DRILLS, Drill, select};
 pub use error::DrillError;
-pub use faults::{Database, Fault, Outage, Process, Signals};
+pub use faults::{Database, Fault, Network, Outage, Process, Replication, Signals, Strike, Who};
 pub use orders::{Point, Trap};
+pub use proxy::{Cut, Noise, Statement, Way};
 pub use report::{Needed, Report, Spread};
 pub use run::{Options, run};
 pub use schedule::{Step, plan};

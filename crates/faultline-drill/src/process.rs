@@ -5,9 +5,11 @@
 //! woken by the kernel, because its process group becomes orphaned.
 
 use crate::DrillError;
+use crate::logs;
+use crate::proxy::Proxy;
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::File;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
@@ -25,11 +27,17 @@ pub(crate) struct Launcher {
     pub(crate) url: String,
     pub(crate) dir: PathBuf,
     pub(crate) lease_ttl: Duration,
+    /// The port of Postgres, where processes reach it through a proxy each.
+    pub(crate) proxied: Option<u16>,
+    /// What the proxies' bad weather is computed from.
+    pub(crate) seed: u64,
 }
 
 /// A running process.
 pub(crate) struct Process {
     pub(crate) name: String,
+    /// Its way to the database, where that can be broken.
+    pub(crate) link: Option<Proxy>,
     child: Child,
     /// Its process id, also when it has ended.
     last_pid: Option<i32>,
@@ -40,19 +48,19 @@ pub(crate) struct Process {
 impl Launcher {
     /// Starts a worker; it is ready when it has registered.
     pub(crate) fn worker(&self, name: &str) -> Result<Process, DrillError> {
-        let mut command = self.command(name)?;
+        let (mut command, link) = self.command(name)?;
         command.args(["drill-worker", "--process", name, "--dir"]).arg(&self.dir);
         command.stdout(Stdio::null());
-        self.spawn(name, command)
+        self.spawn(name, command, link)
     }
 
     /// Starts the API; answers where it listens.
     pub(crate) async fn api(&self, name: &str, port: u16) -> Result<(Process, SocketAddr), DrillError> {
-        let mut command = self.command(name)?;
+        let (mut command, link) = self.command(name)?;
         let ttl = self.ttl();
         command.args(["serve", "--exit-with-parent", "--lease-ttl", &ttl, "--port", &port.to_string()]);
         command.stdout(Stdio::piped());
-        let mut process = self.spawn(name, command)?;
+        let mut process = self.spawn(name, command, link)?;
         let stdout = process.child.stdout.take().ok_or_else(|| DrillError::Process("the API has no output".into()))?;
         let mut lines = BufReader::new(stdout).lines();
         let line = tokio::time::timeout(START_LIMIT, lines.next_line()).await.ok().and_then(Result::ok).flatten();
@@ -72,24 +80,34 @@ impl Launcher {
         self.dir.join("logs").join(format!("{name}.jsonl"))
     }
 
-    fn command(&self, name: &str) -> Result<Command, DrillError> {
+    /// Where a process finds the database.
+    fn way(&self) -> Result<(String, Option<Proxy>), DrillError> {
+        let Some(port) = self.proxied else { return Ok((self.url.clone(), None)) };
+        let proxy = Proxy::start((Ipv4Addr::LOCALHOST, port).into(), self.seed)?;
+        let url = self.url.replacen(&format!(":{port}/"), &format!(":{}/", proxy.port()), 1);
+        Ok((url, Some(proxy)))
+    }
+
+    fn command(&self, name: &str) -> Result<(Command, Option<Proxy>), DrillError> {
+        let (url, link) = self.way()?;
         let mut command = Command::new(&self.program);
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"FAULTLINE_")) {
             command.env_remove(name);
         }
         let log = File::create(self.log(name)).map_err(DrillError::io("create a log"))?;
-        command.env("FAULTLINE_DATABASE_URL", &self.url).env("FAULTLINE_LOG_FORMAT", "json");
+        command.env("FAULTLINE_DATABASE_URL", url).env("FAULTLINE_LOG_FORMAT", "json");
+        command.env("FAULTLINE_LOG", logs::LEVELS);
         // A group of its own, where the terminal's Ctrl-C does not reach it.
         command.process_group(0).stdin(Stdio::piped()).stderr(log).kill_on_drop(true);
-        Ok(command)
+        Ok((command, link))
     }
 
-    fn spawn(&self, name: &str, mut command: Command) -> Result<Process, DrillError> {
+    fn spawn(&self, name: &str, mut command: Command, link: Option<Proxy>) -> Result<Process, DrillError> {
         let started = command.spawn().map_err(DrillError::io(format!("start {}", self.program.display())));
         let mut child = started?;
         let stdin = child.stdin.take();
         let last_pid = child.id().and_then(|id| i32::try_from(id).ok());
-        Ok(Process { name: name.to_owned(), child, last_pid, _stdin: stdin })
+        Ok(Process { name: name.to_owned(), link, child, last_pid, _stdin: stdin })
     }
 }
 

@@ -92,7 +92,7 @@ pub struct Report {
 impl Report {
     /// Judges the witnesses in `dir`; writes `report.json` and `report.html` beside them.
     pub(crate) fn of(
-        drill: &'static Drill,
+        drill: &Drill,
         seed: u64,
         duration: Duration,
         workers: usize,
@@ -153,6 +153,10 @@ impl Report {
             format!("p50 {} ms, p99 {} ms, max {} ms over {}", r.p50_ms, r.p99_ms, r.max_ms, r.count)
         });
         let (held, violated, unchecked) = self.invariants;
+        let old = self.verdict.old.as_ref().map_or(String::new(), |old| {
+            let (held, violated, _) = old.counts();
+            format!("; on the old primary {held} held, {violated} violated")
+        });
         let rows = [
             ("jobs", self.jobs.to_string()),
             ("faults", faults),
@@ -162,7 +166,7 @@ impl Report {
             ("stale writes refused", self.stale_writes_refused.to_string()),
             ("attempts charged", self.attempts_charged.to_string()),
             ("recovery", recovery),
-            ("invariants", format!("{held} held, {violated} violated, {unchecked} not checked")),
+            ("invariants", format!("{held} held, {violated} violated, {unchecked} not checked{old}")),
             ("required events", list(self.required.iter().map(needed).collect())),
             ("verdict", if self.passed { "passed".into() } else { "FAILED".into() }),
         ];
@@ -171,8 +175,10 @@ impl Report {
         for (name, value) in rows {
             let _ = writeln!(text, "  {name:<22}{value}");
         }
-        for outcome in self.verdict.violated() {
-            let _ = writeln!(text, "  violated: {} {}", outcome.number, outcome.title);
+        let old =
+            self.verdict.old.iter().flat_map(|old| old.violated().map(|outcome| ("on the old primary: ", outcome)));
+        for (place, outcome) in self.verdict.violated().map(|outcome| ("", outcome)).chain(old) {
+            let _ = writeln!(text, "  violated: {place}{} {}", outcome.number, outcome.title);
             if let faultline_check::Status::Violated { violations, .. } = &outcome.status {
                 for violation in violations.iter().take(3) {
                     let _ = writeln!(text, "    - {violation}");
@@ -206,7 +212,7 @@ fn recoveries(witnesses: &Witnesses) -> Vec<i64> {
     for fault in witnesses.nemesis.iter().flatten() {
         match (fault.kind, fault.owner) {
             (FaultKind::Kill | FaultKind::Stop, Some(owner)) => waits.extend(takeovers(events, owner, fault.began_us)),
-            (FaultKind::DatabaseDown, _) => {
+            (FaultKind::DatabaseDown | FaultKind::Failover, _) => {
                 let Some(back) = fault.ended_us else { continue };
                 let first = events.iter().filter(|e| e.reason == Reason::Completed && e.at_us >= back).map(|e| e.at_us);
                 waits.extend(first.min().map(|at| at - back));

@@ -1,26 +1,27 @@
 //! One drill from its cluster to its verdict.
 //!
-//! Setting the stage, load and faults, healing (every fault ends by itself), draining, the dump of the witnesses, the checker. If the
+//! The ground, setting the stage, load and faults, healing (every fault ends by itself), draining, the dump of the witnesses, the checker. If the
 //! future is dropped in between, every process is killed with it; if this process is killed, its children and the
 //! cluster's guard notice (`process.rs`, `faultline-cluster`).
 
 use crate::DrillError;
-use crate::catalogue::{Drill, Scene};
-use crate::database::{self, NAME};
+use crate::catalogue::{DEFAULT_LEASE, Drill, Scene, Standby};
+use crate::database;
 use crate::enqueuer::{DEADLINE, Enqueuer};
+use crate::ground::Ground;
 use crate::logs;
 use crate::nemesis;
+use crate::old;
 use crate::process::Launcher;
 use crate::report::Report;
-use crate::sampler;
+use crate::sampler::Sampler;
 use crate::schedule::plan;
 use crate::stage::Stage;
 use crate::worker::{self, Settings};
 use faultline_check::witness::Run;
-use faultline_cluster::{Cluster, ClusterError, Programs};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -30,8 +31,6 @@ use tokio_util::sync::CancellationToken;
 const DRAIN_LIMIT: Duration = Duration::from_secs(40);
 /// Between two looks whether everything has ended.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// Sessions of all processes: workers and handlers, the API, the supervisor.
-const MAX_CONNECTIONS: &str = "200";
 /// How long a worker's session must be gone before its jobs are recovered.
 const PRESENCE_GRACE: Duration = Duration::from_secs(2);
 /// What the promise of the defaults allows from `kill -9` to the next claim.
@@ -48,6 +47,8 @@ pub struct Options {
     pub duration: Option<Duration>,
     /// Worker processes.
     pub workers: usize,
+    /// Somebody's own database, already migrated, for drills that touch only their own processes; none: a private cluster.
+    pub against: Option<String>,
 }
 
 /// Runs one drill with its witnesses in `dir`, which must be empty; `tell` is given lines of progress.
@@ -55,54 +56,76 @@ pub struct Options {
 /// # Errors
 /// [`DrillError`] when the drill could not be carried out; [`DrillError::Interrupted`] once `stop` is cancelled.
 pub async fn run(
-    drill: &'static Drill,
+    drill: &Drill,
     options: &Options,
     dir: &Path,
     stop: &CancellationToken,
     tell: &(dyn Fn(&str) + Sync),
 ) -> Result<Report, DrillError> {
-    tokio::select! {
-        report = carry_out(drill, options, dir, tell) => report,
-        () = stop.cancelled() => Err(DrillError::Interrupted),
+    drill.needs.iter().try_for_each(|need| need.check())?;
+    let mut drill = *drill;
+    if options.against.is_some() {
+        // The processes of a drill look after all queues: with shorter leases than the others they would hold off too little.
+        drill.lease_ttl = drill.lease_ttl.max(DEFAULT_LEASE);
     }
+    let set = async {
+        match &options.against {
+            None => Ground::private(&drill).await,
+            Some(url) => Ground::against(url, &drill).await,
+        }
+    };
+    let ground = tokio::select! {
+        ground = set => ground?,
+        () = stop.cancelled() => return Err(DrillError::Interrupted),
+    };
+    let report = tokio::select! {
+        report = carry_out(drill, options, &ground, dir, tell) => report,
+        () = stop.cancelled() => Err(DrillError::Interrupted),
+    };
+    ground.leave().await?;
+    report
 }
 
 async fn carry_out(
-    drill: &'static Drill,
+    drill: Drill,
     options: &Options,
+    ground: &Ground,
     dir: &Path,
     tell: &(dyn Fn(&str) + Sync),
 ) -> Result<Report, DrillError> {
-    drill.needs.iter().try_for_each(|need| need.check())?;
     let duration = options.duration.unwrap_or(drill.duration);
-    let steps = plan(drill, options.seed, duration, options.workers);
-    for sub in ["history", "logs"] {
-        std::fs::create_dir_all(dir.join(sub)).map_err(DrillError::io("create the directory of the witnesses"))?;
+    let steps = plan(&drill, options.seed, duration, options.workers);
+    let leaves_one_behind = drill.scene.standby == Standby::Asynchronous;
+    let subs = ["history", "logs"].into_iter().map(|sub| dir.join(sub));
+    for sub in subs.chain(leaves_one_behind.then(|| old::dir(dir))) {
+        std::fs::create_dir_all(sub).map_err(DrillError::io("create the directory of the witnesses"))?;
     }
     write_json(&dir.join("schedule.json"), &steps)?;
     tell(&format!("seed {}, {} faults planned", options.seed, steps.len()));
-    let cluster = tokio::task::spawn_blocking(|| start_cluster(drill)).await;
-    let cluster = cluster.map_err(|_| DrillError::Process("the start of the cluster has panicked".into()))??;
-    let url = cluster.url(NAME);
-    prepare(&url).await?;
-    let launcher = Launcher {
-        program: options.program.clone(),
-        url: url.clone(),
-        dir: dir.to_owned(),
-        lease_ttl: drill.lease_ttl,
-    };
-    let (lease_ttl, Scene { slots, grace, memory_mib, .. }) = (drill.lease_ttl, drill.scene);
-    write_json(&dir.join(worker::SETTINGS), &Settings { lease_ttl, slots, grace, memory_mib })?;
-    let mut stage = Stage::set(Arc::new(Mutex::new(cluster)), launcher, options.workers, drill.scene.mortal).await?;
-    tell(&format!("Postgres, the API and {} workers run", options.workers));
+    let (url, queue) = (ground.url.clone(), ground.queue.clone());
+    let (program, lease_ttl) = (options.program.clone(), drill.lease_ttl);
+    let proxied = ground.port().filter(|_| drill.scene.proxied);
+    let launcher = Launcher { program, url: url.clone(), dir: dir.to_owned(), lease_ttl, proxied, seed: options.seed };
+    let Scene { slots, grace, memory_mib, .. } = drill.scene;
+    let told = Settings { lease_ttl, queue: queue.clone(), slots, grace, memory_mib };
+    write_json(&dir.join(worker::SETTINGS), &told)?;
+    let mut stage = Stage::set(ground, launcher, options.workers, drill.scene.mortal).await?;
+    tell(&format!("the API and {} workers run on {}", options.workers, ground.shown()));
 
     let mut tasks = JoinSet::new();
     let shared_dir: Arc<Path> = dir.into();
     let sampled = CancellationToken::new();
-    tasks.spawn(sampler::run(url.clone(), shared_dir.clone(), stage.api_seen.clone(), sampled.clone()));
+    let sampler = Sampler {
+        url: url.clone(),
+        queue: queue.clone(),
+        api: stage.api_seen.clone(),
+        old: leaves_one_behind.then(|| ground.primary_url.clone()),
+    };
+    tasks.spawn(sampler.run(shared_dir.clone(), sampled.clone()));
     let mut load = JoinSet::new();
     let loaded = CancellationToken::new();
-    let enqueuer = Arc::new(Enqueuer { drill, seed: options.seed, address: stage.address, next: AtomicU64::new(0) });
+    let (seed, address, next) = (options.seed, stage.address, AtomicU64::new(0));
+    let enqueuer = Arc::new(Enqueuer { drill, seed, address, queue: queue.clone(), next });
     for client in 0..drill.load.clients {
         load.spawn(enqueuer.clone().client(shared_dir.clone(), client, loaded.clone()));
     }
@@ -112,52 +135,31 @@ async fn carry_out(
     loaded.cancel();
     finish(&mut load).await?;
     tell("healed; waiting until everything due has ended");
-    if !drain(&mut stage, &url).await? {
+    if !drain(&mut stage, &url, &queue).await? {
         tell("not everything due has ended in time");
     }
     stage.look_for_exits()?;
     sampled.cancel();
     finish(&mut tasks).await?;
     let client = database::connect(&url).await?;
-    let ended_us = database::dump(&client, dir).await?;
-    let poison = database::poison(&client).await?;
+    let ended_us = database::dump(&client, dir, &queue).await?;
+    let poison = database::poison(&client, &queue).await?;
     drop(client);
     stage.end().await;
-    logs::refused_finishes(dir)?;
-    write_json(&dir.join("run.json"), &Run { poison, ..settings(drill, options, ended_us) })?;
-    Report::of(drill, options.seed, duration, options.workers, &steps, dir)
-}
-
-fn start_cluster(drill: &Drill) -> Result<Cluster, DrillError> {
-    let lacking = |error: ClusterError| DrillError::Needs(format!("the PostgreSQL server programs: {error}"));
-    let programs = Programs::find().map_err(lacking)?;
-    let builder = Cluster::builder(programs).setting("max_connections", MAX_CONNECTIONS);
-    let builder = drill.scene.settings.iter().fold(builder, |builder, (name, value)| builder.setting(name, value));
-    let cluster = builder.start()?;
-    cluster.psql("postgres", &format!("create database {NAME}"))?;
-    Ok(cluster)
-}
-
-async fn prepare(url: &str) -> Result<(), DrillError> {
-    let failed = |error: faultline::Error| DrillError::Process(format!("the migrations failed: {error}"));
-    let library = faultline::Client::lazy(url).map_err(failed)?;
-    library.migrate().await.map_err(failed)?;
-    let client = database::connect(url).await?;
-    client
-        .batch_execute(
-            "select faultline.audit_on();
-             create schema drill;
-             create table drill.effects (job uuid not null, lease uuid not null);",
-        )
-        .await?;
-    Ok(())
+    logs::read(dir)?;
+    let settings = Run { poison, ..settings(&drill, options, ended_us) };
+    write_json(&dir.join("run.json"), &settings)?;
+    if leaves_one_behind {
+        old::take(ground, &settings, dir).await?;
+    }
+    Report::of(&drill, options.seed, duration, options.workers, &steps, dir)
 }
 
 /// Waits until nothing waits or runs; false when that takes too long.
-async fn drain(stage: &mut Stage, url: &str) -> Result<bool, DrillError> {
+async fn drain(stage: &mut Stage, url: &str, queue: &str) -> Result<bool, DrillError> {
     let client = database::connect(url).await?;
     let end = Instant::now() + DRAIN_LIMIT;
-    while database::unfinished(&client).await? > 0 || stage.somebody_stops() {
+    while database::unfinished(&client, queue).await? > 0 || stage.somebody_stops() {
         if Instant::now() > end {
             return Ok(false);
         }

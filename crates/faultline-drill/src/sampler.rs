@@ -4,6 +4,7 @@ use crate::DrillError;
 use crate::database;
 use crate::history::{Lines, wall_ns};
 use crate::http::{Exchange, exchange};
+use crate::old;
 use faultline_check::witness::{HealthSample, Sample};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -29,35 +30,52 @@ impl Api {
     }
 }
 
-/// Samples until `stop`.
-pub(crate) async fn run(url: String, dir: Arc<Path>, api: Api, stop: CancellationToken) -> Result<(), DrillError> {
-    let lines = Lines::open(&dir.join("samples.jsonl"), false)?;
-    let mut session = None;
-    let mut number = 0;
-    while !stop.is_cancelled() {
-        number += 1;
-        let (rows, health) = tokio::join!(snapshot(&mut session, &url, number), healthy(&api, number));
-        for sample in rows.into_iter().chain(health) {
-            lines.write(&sample).map_err(DrillError::io("write a sample"))?;
-        }
-        tokio::time::sleep(EVERY).await;
-    }
-    Ok(())
+/// What is looked at.
+pub(crate) struct Sampler {
+    pub(crate) url: String,
+    pub(crate) queue: String,
+    pub(crate) api: Api,
+    /// The primary that a failover will leave behind: what it shows is written down with its own witnesses.
+    pub(crate) old: Option<String>,
 }
 
-/// Nothing while the database is away.
-async fn snapshot(session: &mut Option<tokio_postgres::Client>, url: &str, number: u32) -> Vec<Sample> {
-    let look = async {
-        let mut client = match session.take() {
-            Some(client) => client,
-            None => database::connect(url).await?,
+impl Sampler {
+    /// Samples until `stop`.
+    pub(crate) async fn run(self, dir: Arc<Path>, stop: CancellationToken) -> Result<(), DrillError> {
+        let lines = Lines::open(&dir.join("samples.jsonl"), false)?;
+        let of_old = match &self.old {
+            Some(_) => Some(Lines::open(&old::dir(&dir).join("samples.jsonl"), false)?),
+            None => None,
         };
-        let rows = database::sample(&mut client, number).await?;
-        Ok::<_, DrillError>((client, rows))
-    };
-    let Ok(Ok((client, rows))) = tokio::time::timeout(LIMIT, look).await else { return Vec::new() };
-    *session = Some(client);
-    rows
+        let mut session = None;
+        let mut number = 0;
+        while !stop.is_cancelled() {
+            number += 1;
+            let ((rows, port), health) = tokio::join!(self.snapshot(&mut session, number), healthy(&self.api, number));
+            let is_old = self.old.as_ref().is_some_and(|url| url.contains(&format!(":{port}/")));
+            let rows_to = of_old.as_ref().filter(|_| is_old).unwrap_or(&lines);
+            for (lines, sample) in rows.iter().map(|row| (rows_to, row)).chain(health.iter().map(|h| (&lines, h))) {
+                lines.write(sample).map_err(DrillError::io("write a sample"))?;
+            }
+            tokio::time::sleep(EVERY).await;
+        }
+        Ok(())
+    }
+
+    /// What is there and on which port; nothing while the database is away.
+    async fn snapshot(&self, session: &mut Option<tokio_postgres::Client>, number: u32) -> (Vec<Sample>, i32) {
+        let look = async {
+            let mut client = match session.take() {
+                Some(client) => client,
+                None => database::connect(&self.url).await?,
+            };
+            let rows = database::sample(&mut client, number, &self.queue).await?;
+            Ok::<_, DrillError>((client, rows))
+        };
+        let Ok(Ok((client, rows))) = tokio::time::timeout(LIMIT, look).await else { return (Vec::new(), 0) };
+        *session = Some(client);
+        rows
+    }
 }
 
 async fn healthy(api: &Api, number: u32) -> Option<Sample> {

@@ -2,16 +2,19 @@
 
 use crate::DrillError;
 use crate::database;
+use crate::ground::Ground;
 use crate::history::{History, Lines, wall_ns};
 use crate::process::{Launcher, Process};
 use crate::sampler::Api;
 use faultline_check::witness::{Action, Answer, FaultKind, FaultRecord, Phase, Place};
 use faultline_cluster::{Cluster, ClusterError};
 use rustix::process::Signal;
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
 /// How long a fault waits for its victim to hold a job.
@@ -27,9 +30,13 @@ const UNPLANNED: u64 = 1_000_000;
 
 /// The cluster and the processes of a run.
 pub(crate) struct Stage {
-    pub(crate) cluster: Arc<Mutex<Cluster>>,
+    /// None: the database is somebody's own.
+    cluster: Option<Arc<Mutex<Cluster>>>,
+    standby: Option<Arc<Mutex<Cluster>>>,
     pub(crate) launcher: Launcher,
-    pub(crate) nemesis: Lines,
+    pub(crate) nemesis: Arc<Lines>,
+    /// Faults that go on by themselves until their end, by number.
+    pub(crate) going_on: HashMap<u64, AbortOnDropHandle<()>>,
     pub(crate) api_seen: Api,
     pub(crate) address: SocketAddr,
     pub(crate) workers: Vec<Worker>,
@@ -84,18 +91,29 @@ impl DerefMut for Worker {
 impl Stage {
     /// Starts the API and the workers, and waits until all are registered.
     pub(crate) async fn set(
-        cluster: Arc<Mutex<Cluster>>,
+        ground: &Ground,
         launcher: Launcher,
         workers: usize,
         mortal: bool,
     ) -> Result<Self, DrillError> {
-        let nemesis = Lines::open(&launcher.dir.join("nemesis.jsonl"), false)?;
+        let nemesis = Arc::new(Lines::open(&launcher.dir.join("nemesis.jsonl"), false)?);
         let (api, address) = launcher.api("api-1", 0).await?;
         let api_seen = Api::default();
         api_seen.set(Some((api.name.clone(), address)));
-        let (started, unplanned, some) = (1, UNPLANNED, Vec::new());
-        let mut stage =
-            Self { cluster, launcher, nemesis, api_seen, address, workers: some, api, mortal, started, unplanned };
+        let mut stage = Self {
+            cluster: ground.cluster.clone(),
+            standby: ground.standby.clone(),
+            launcher,
+            nemesis,
+            going_on: HashMap::new(),
+            api_seen,
+            address,
+            workers: Vec::with_capacity(workers),
+            api,
+            mortal,
+            started: 1,
+            unplanned: UNPLANNED,
+        };
         for _ in 0..workers {
             let worker = stage.new_worker()?;
             stage.workers.push(worker);
@@ -135,7 +153,23 @@ impl Stage {
         &self,
         call: impl FnOnce(&mut Cluster) -> Result<(), ClusterError> + Send + 'static,
     ) -> Result<(), DrillError> {
-        let cluster = self.cluster.clone();
+        let own = || DrillError::Against("the database is not the drill's to break".into());
+        Self::call(self.cluster.clone().ok_or_else(own)?, call).await
+    }
+
+    /// Calls the standby.
+    pub(crate) async fn with_standby(
+        &self,
+        call: impl FnOnce(&mut Cluster) -> Result<(), ClusterError> + Send + 'static,
+    ) -> Result<(), DrillError> {
+        let none = || DrillError::Process("the scene of this drill has no standby".into());
+        Self::call(self.standby.clone().ok_or_else(none)?, call).await
+    }
+
+    async fn call(
+        cluster: Arc<Mutex<Cluster>>,
+        call: impl FnOnce(&mut Cluster) -> Result<(), ClusterError> + Send + 'static,
+    ) -> Result<(), DrillError> {
         let called =
             tokio::task::spawn_blocking(move || call(&mut cluster.lock().unwrap_or_else(PoisonError::into_inner)));
         let panicked = |_| DrillError::Process("a call to the cluster has panicked".into());
@@ -145,8 +179,13 @@ impl Stage {
     /// Waits until a worker has registered and, if asked for, holds a job; answers its incarnation as far as it is known, also
     /// while the database is away.
     pub(crate) async fn aim(&mut self, worker: usize, holding: bool) -> Result<Option<Uuid>, DrillError> {
+        if self.workers[worker].ended() {
+            // It has killed itself as it was told, and its successor has not started yet.
+            self.watch().await?;
+            self.replace(worker)?;
+        }
         let known = self.workers[worker].owner;
-        let Some(pid) = self.workers[worker].pid() else { return Ok(known) };
+        let Some(pid) = self.workers[worker].pid().filter(|_| holding || known.is_none()) else { return Ok(known) };
         let mut owner = known;
         let look = async {
             let client = database::connect(&self.launcher.url).await?;

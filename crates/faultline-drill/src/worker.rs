@@ -29,6 +29,8 @@ pub(crate) const SETTINGS: &str = "worker.json";
 pub(crate) struct Settings {
     /// How long their leases last.
     pub(crate) lease_ttl: Duration,
+    /// Where the jobs are.
+    pub(crate) queue: String,
     /// Jobs at once.
     pub(crate) slots: usize,
     /// How long running handlers may go on when the worker is told to stop.
@@ -72,7 +74,7 @@ pub async fn work(
     let failed = |error: Error| crate::DrillError::Process(format!("the worker cannot run: {error}"));
     let client = Client::lazy(url).map_err(failed)?;
     Worker::new(&client)
-        .queue("default", settings.slots)
+        .queue(settings.queue, settings.slots)
         .lease_ttl(settings.lease_ttl)
         .grace(settings.grace)
         .on(move |work: Work, run: Run| {
@@ -117,10 +119,9 @@ impl Shared {
     }
 
     async fn succeed_in_transaction(self: &Arc<Self>, work: &Work, run: &Run) -> Result<(), Failure> {
-        let (mut client, connection) = tokio_postgres::connect(&self.url, NoTls).await?;
-        tokio::spawn(connection);
+        let mut client = self.connect().await?;
         let tx = client.transaction().await?;
-        let effect = "insert into drill.effects (job, lease) values ($1, $2)";
+        let effect = "insert into faultline_drill.effects (job, lease) values ($1, $2)";
         tx.execute(effect, &[&run.id().0, &run.lease_id().0]).await?;
         self.reach(Point::AfterEffect, run);
         tokio::time::sleep(Duration::from_millis(work.hold_ms)).await;
@@ -146,6 +147,13 @@ impl Shared {
             Ended::Refused(error) => Failure::new(error),
             Ended::Unknown(error) => Failure::new(error),
         })
+    }
+
+    async fn connect(&self) -> Result<tokio_postgres::Client, tokio_postgres::Error> {
+        let mut config: tokio_postgres::Config = self.url.parse()?;
+        let (client, connection) = config.application_name("faultline drill handler").connect(NoTls).await?;
+        tokio::spawn(connection);
+        Ok(client)
     }
 
     async fn finish(&self, run: &Run, mut tx: tokio_postgres::Transaction<'_>) -> Result<(), Ended> {

@@ -45,14 +45,16 @@ impl App {
         tasks: &TaskTracker,
         stopping: CancellationToken,
     ) -> Result<Arc<Self>, Error> {
-        let calls = Database::with_settings(&config.database_url, "faultline-api", CALL_SESSIONS, CALL_SETTINGS)?;
-        let watch = Database::new(&config.database_url, "faultline-api watch", WATCH_SESSIONS)?;
+        let calls = Database::with_settings(&config.database_url, "faultline-api", CALL_SESSIONS, CALL_SETTINGS)?
+            .counted_in(&config.metrics)?;
+        let watch =
+            Database::new(&config.database_url, "faultline-api watch", WATCH_SESSIONS)?.counted_in(&config.metrics)?;
         let gate = match config.auth {
             Auth::None => Gate::Open,
             Auth::Tokens => Gate::with_tokens(watch.clone()).await,
         };
         Ok(Arc::new(Self {
-            enqueuer: Enqueuer::start(Committer::new(&config.database_url)?, tasks),
+            enqueuer: Enqueuer::start(Committer::new(&config.database_url, &config.metrics)?, tasks),
             waits: Waits::start(watch.clone(), stopping.clone()),
             health: Health::start(watch).await,
             gate,

@@ -13,6 +13,7 @@
 
 use crate::limits::MAX_COMMITS_IN_FLIGHT;
 use faultline_core::{NewJob, Start};
+use faultline_metrics::{Metrics, Operation, Resolution};
 use faultline_store::enqueue::{Enqueued, Times, enqueue_again, enqueue_timed};
 use faultline_store::{Database, Error, Notifier};
 use std::collections::BTreeSet;
@@ -58,8 +59,9 @@ pub(crate) struct Committer {
 }
 
 impl Committer {
-    pub(crate) fn new(url: &str) -> Result<Self, Error> {
-        let database = Database::with_settings(url, "faultline-api enqueue", POOL_SIZE, SETTINGS)?;
+    pub(crate) fn new(url: &str, metrics: &Metrics) -> Result<Self, Error> {
+        let database =
+            Database::with_settings(url, "faultline-api enqueue", POOL_SIZE, SETTINGS)?.counted_in(metrics)?;
         let notifier = Notifier::start(database.clone());
         Ok(Self { database, notifier })
     }
@@ -75,6 +77,8 @@ impl Committer {
         let mut slot = Some(slot);
         let mut outcomes = vec![Outcome::Unknown; jobs.len()];
         let mut parts = vec![(0..jobs.len(), Try::First)];
+        let metrics = self.database.metrics().engine();
+        let mut unanswered = 0;
         while let Some((range, tries)) = parts.pop() {
             let part = &jobs[range.clone()];
             let answer = match tries {
@@ -84,7 +88,8 @@ impl Committer {
             match answer {
                 Ok(answers) => {
                     self.hint(part, &answers);
-                    for (outcome, (enqueued, times)) in outcomes[range].iter_mut().zip(answers) {
+                    for ((job, outcome), (enqueued, times)) in part.iter().zip(&mut outcomes[range]).zip(answers) {
+                        metrics.enqueued(&job.queue, &job.kind, enqueued.metric());
                         *outcome = Outcome::Known(enqueued, times);
                     }
                 }
@@ -96,6 +101,8 @@ impl Committer {
                 }
                 Err(Error::Indeterminate { .. }) if tries == Try::First => {
                     slot = None;
+                    unanswered += 1;
+                    metrics.indeterminate(Operation::Enqueue);
                     parts.push((range, Try::Again));
                 }
                 // What the first try did stays unknown, unless the values themselves were refused.
@@ -107,6 +114,11 @@ impl Committer {
             }
         }
         drop(slot);
+        let is_known = outcomes.iter().all(|outcome| !matches!(outcome, Outcome::Unknown));
+        for _ in 0..unanswered {
+            let resolution = if is_known { Resolution::Answered } else { Resolution::Unknown };
+            metrics.resolved(Operation::Enqueue, resolution);
+        }
         outcomes
     }
 

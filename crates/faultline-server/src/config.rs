@@ -1,6 +1,7 @@
 //! What a server can be told.
 
 use crate::limits;
+use faultline_metrics::Metrics;
 use std::time::Duration;
 
 /// Who may call the API.
@@ -42,6 +43,8 @@ pub struct ServerConfig {
     pub max_connections: usize,
     /// How long requests may go on after the order to stop.
     pub drain_time: Duration,
+    /// What `GET /metrics` shows and where the server counts; give the same to what runs beside it.
+    pub metrics: Metrics,
 }
 
 impl ServerConfig {
@@ -56,6 +59,7 @@ impl ServerConfig {
             write_time: Duration::from_secs(30),
             max_connections: 4096,
             drain_time: Duration::from_secs(15),
+            metrics: Metrics::new(),
         }
     }
 

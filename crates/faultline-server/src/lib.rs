@@ -23,6 +23,7 @@
 //! | `coalesce`, `commit` | the way of jobs into the database: shared commits, their outcomes |
 //! | `wait` | requests that wait for a job's end |
 //! | `health` | whether the database is there |
+//! | `metrics` | what was counted, and counting requests |
 //! | `auth` | tokens and roles |
 //! | [`limits`] | every bound |
 
@@ -35,6 +36,7 @@ mod commit;
 mod config;
 mod health;
 pub mod limits;
+mod metrics;
 mod openapi;
 mod problem;
 mod router;
@@ -45,5 +47,7 @@ mod wait;
 pub use api::view::JobView;
 pub use auth::{TOKEN_PREFIX, new_token};
 pub use config::{Auth, ServerConfig};
+pub use faultline_metrics::Metrics;
+pub use metrics::serve_metrics;
 pub use openapi::openapi;
 pub use serve::{ServeError, serve};

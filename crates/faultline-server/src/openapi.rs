@@ -1,7 +1,7 @@
 //! The description of the API, generated from the handlers and the types.
 
 use crate::api::{enqueue, jobs, meta, operate, queues, request, view};
-use crate::problem;
+use crate::{metrics, problem};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
@@ -15,7 +15,7 @@ use utoipa::{Modify, OpenApi};
     paths(
         enqueue::enqueue, enqueue::batch, jobs::list, jobs::get, jobs::explain, operate::cancel, operate::retry,
         queues::list, queues::get, queues::pause, queues::resume, queues::workers,
-        meta::health, meta::live, meta::ready,
+        meta::health, meta::live, meta::ready, metrics::metrics,
     ),
     components(schemas(
         view::JobView, view::JobState, problem::ProblemBody, request::EnqueueRequest, request::BackoffRequest,

@@ -6,15 +6,16 @@
 //! | `GET /v1/jobs/{id}` | read or enqueue |
 //! | other `GET /v1/…` | read |
 //! | `POST …/cancel`, `…/retry`, `…/pause`, `…/resume` | operate |
-//! | `/`, `/health*`, `/openapi.json` | nothing |
+//! | `/`, `/health*`, `/metrics`, `/openapi.json` | nothing |
 //!
-//! Further parts of the server (metrics, a dashboard) are routers of their own and are merged in [`router`].
+//! Further parts of the server (a dashboard) are routers of their own and are merged in [`router`].
 
 use crate::api::{enqueue, jobs, meta, operate, queues};
 use crate::app::App;
 use crate::auth::Access;
 use crate::body;
 use crate::health::DatabaseState;
+use crate::metrics;
 use crate::problem::{Answer, Kind, Problem};
 use axum::Router;
 use axum::extract::{Request, State};
@@ -54,9 +55,11 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .merge(jobs)
         .merge(queues)
         .merge(open)
+        .merge(metrics::router())
         .fallback(unknown_route)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(CatchPanicLayer::custom(panicked))
+        .layer(from_fn_with_state(app.clone(), metrics::count))
         .with_state(app)
 }
 

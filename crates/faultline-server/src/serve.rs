@@ -47,13 +47,43 @@ pub struct ServeError(#[from] faultline_store::Error);
 /// # Errors
 /// If the database URL can't be used.
 pub async fn serve(listener: TcpListener, config: ServerConfig, shutdown: CancellationToken) -> Result<(), ServeError> {
-    let (tasks, connections) = (TaskTracker::new(), TaskTracker::new());
-    let drain_time = config.drain_time;
-    let places = Arc::new(Semaphore::new(config.max_connections));
-    let refusals = Arc::new(Semaphore::new(MAX_REFUSALS));
-    let (header_time, write_time) = (config.header_time, config.write_time);
+    let tasks = TaskTracker::new();
+    let bounds = Bounds::of(&config);
     let app = App::start(config, &tasks, shutdown.clone()).await?;
-    let router = router(app);
+    answer(listener, router(app), &bounds, shutdown).await;
+    tasks.close();
+    // Each commit has a deadline of its own.
+    tasks.wait().await;
+    Ok(())
+}
+
+/// The bounds of connections; [`ServerConfig`] says what they mean.
+pub(crate) struct Bounds {
+    header_time: Duration,
+    write_time: Duration,
+    max_connections: usize,
+    drain_time: Duration,
+}
+
+impl Bounds {
+    fn of(config: &ServerConfig) -> Self {
+        let ServerConfig { header_time, write_time, max_connections, drain_time, .. } = *config;
+        Self { header_time, write_time, max_connections, drain_time }
+    }
+
+    /// For a page that a few programs look at.
+    pub(crate) fn small() -> Self {
+        let time = Duration::from_secs(10);
+        Self { header_time: time, write_time: time, max_connections: 64, drain_time: Duration::from_secs(1) }
+    }
+}
+
+/// Answers connections until `shutdown` is cancelled and what was under way is answered or cut off.
+pub(crate) async fn answer(listener: TcpListener, router: Router, bounds: &Bounds, shutdown: CancellationToken) {
+    let connections = TaskTracker::new();
+    let Bounds { header_time, write_time, max_connections, drain_time } = *bounds;
+    let places = Arc::new(Semaphore::new(max_connections));
+    let refusals = Arc::new(Semaphore::new(MAX_REFUSALS));
     let cut = CancellationToken::new();
 
     loop {
@@ -96,10 +126,6 @@ pub async fn serve(listener: TcpListener, config: ServerConfig, shutdown: Cancel
         cut.cancel();
         connections.wait().await;
     }
-    tasks.close();
-    // Each commit has a deadline of its own.
-    tasks.wait().await;
-    Ok(())
 }
 
 /// Says that there is no room. The request is read first, as far as it comes in one piece: an answer that comes before

@@ -35,5 +35,5 @@ update faultline.jobs j
  where j.ctid = any (array(select d.tid from due d))
    and (j.queue = $1) is true
    and j.state = 'queued'
-returning j.id, j.kind, j.priority, j.next_run_at, j.tie, j.created_at, j.attempts, j.max_attempts, j.crashes,
-          j.timeout_ms, j.backoff_base_ms, j.backoff_cap_ms, j.key, j.headers, j.payload
+returning j.id, j.kind, j.priority, j.next_run_at, j.tie, j.created_at, j.started_at, j.attempts,
+          j.max_attempts, j.crashes, j.timeout_ms, j.backoff_base_ms, j.backoff_cap_ms, j.key, j.headers, j.payload

@@ -37,6 +37,7 @@ with absent as materialized (
 ), fallen as materialized (
     select j.id, j.ctid as tid, j.lease_id, j.lease_owner, j.started_at, j.attempts, j.max_attempts,
            j.crashes, j.cancel_requested_at,
+           extract(epoch from clock_timestamp() - j.lease_expires_at)::float8 as expired_s,
            case when j.lease_expires_at < clock_timestamp() then 'expired' else 'lost'
            end::faultline.attempt_outcome as outcome
       from faultline.jobs j
@@ -66,7 +67,8 @@ with absent as materialized (
      where j.ctid = g.tid and j.id = g.id and j.lease_id = g.lease_id and j.state = 'running'
        and g.cancel_requested_at is null
        and (not g.charged or g.attempts < g.max_attempts)
-    returning j.id, j.next_run_at, g.started_at, g.lease_id, g.lease_owner, g.attempts, g.charged, g.outcome
+    returning j.id, j.queue, j.next_run_at, g.started_at, g.lease_id, g.lease_owner, g.attempts, g.charged, g.outcome,
+              g.expired_s
 ), gone as (
     delete from faultline.jobs j
      using judged g
@@ -87,7 +89,7 @@ with absent as materialized (
            case when g.outcome = 'expired' then 'the lease expired' else 'the worker was lost' end,
            g.headers, g.payload
       from gone g
-    returning id, state
+    returning id, state, queue, lease_owner, last_error, reason
 ), logged as (
     insert into faultline.job_attempts (
         job_id, ended_at, started_at, next_run_at, lease_id, lease_owner, attempt, charged, outcome, error)
@@ -95,6 +97,9 @@ with absent as materialized (
            b.charged, b.outcome, null
       from back b
 )
-select id, 'queued' as state from back
+select b.id, 'queued' as state, b.queue, b.lease_owner, b.outcome::text as lease, b.outcome::text as reason, b.expired_s
+  from back b
 union all
-select id, state::text from ended
+select e.id, e.state::text, e.queue, e.lease_owner,
+       case when e.last_error = 'the lease expired' then 'expired' else 'lost' end, e.reason, null
+  from ended e

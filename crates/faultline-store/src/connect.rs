@@ -8,6 +8,7 @@
 
 use crate::error::{Error, Result, one_line};
 use crate::tls::{self, Trust};
+use faultline_metrics::SessionMetrics;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -115,10 +116,11 @@ impl Connector {
         &self.shown
     }
 
-    /// Opens a session. Notifications go to `notifications`, where given.
+    /// Opens a session and counts it. Notifications go to `notifications`, where given.
     pub(crate) async fn open(
         &self,
         name: &str,
+        metrics: &SessionMetrics,
         plans: Plans,
         notifications: Option<mpsc::UnboundedSender<String>>,
     ) -> std::result::Result<Opened, tokio_postgres::Error> {
@@ -126,28 +128,36 @@ impl Connector {
         config.application_name(name);
         let users_options = self.config.get_options().unwrap_or_default();
         config.options(format!("{SESSION_OPTIONS} {} {} {users_options}", plans.options(), self.settings));
-        match self.open_with(&config, notifications.clone()).await {
+        let opened = match self.open_with(&config, metrics, notifications.clone()).await {
             // 08P01 is a pooler's refusal of a start-up parameter that it does not know.
             Err(error) if error.code().is_some_and(|c| c.code() == "08P01") => {
                 config.options(users_options);
-                self.open_with(&config, notifications).await
+                self.open_with(&config, metrics, notifications).await
             }
             answer => answer,
-        }
+        }?;
+        metrics.opened();
+        Ok(opened)
     }
 
     async fn open_with(
         &self,
         config: &Config,
+        metrics: &SessionMetrics,
         notifications: Option<mpsc::UnboundedSender<String>>,
     ) -> std::result::Result<Opened, tokio_postgres::Error> {
         let (client, mut connection) = config.connect(self.tls.clone()).await?;
+        let metrics = metrics.clone();
         let driver = tokio::spawn(async move {
             let mut messages = futures_util::stream::poll_fn(move |context| connection.poll_message(context));
-            while let Some(Ok(message)) = futures_util::StreamExt::next(&mut messages).await {
-                if let (AsyncMessage::Notification(note), Some(sender)) = (&message, &notifications) {
-                    // A receiver that is gone needs no notifications.
-                    let _ = sender.send(note.payload().to_owned());
+            while let Some(message) = futures_util::StreamExt::next(&mut messages).await {
+                match (message, &notifications) {
+                    (Ok(AsyncMessage::Notification(note)), Some(sender)) => {
+                        // A receiver that is gone needs no notifications.
+                        let _ = sender.send(note.payload().to_owned());
+                    }
+                    (Ok(_), _) => {}
+                    (Err(_), _) => return metrics.lost(),
                 }
             }
         });

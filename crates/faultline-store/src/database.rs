@@ -3,6 +3,7 @@
 use crate::connect::{Connector, Plans};
 use crate::error::{Error, Result};
 use deadpool_postgres::{ClientWrapper, Object, Pool};
+use faultline_metrics::{Call, Metrics, PoolMetrics, SessionMetrics};
 use std::future::Future;
 use std::ops::Deref;
 use std::pin::Pin;
@@ -22,9 +23,17 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(35);
 pub struct Session {
     client: ClientWrapper,
     direct: bool,
+    metrics: SessionMetrics,
 }
 
 impl Session {
+    /// Counts the session as lost, where its owner gives it up. One that has ended by itself has been counted.
+    pub fn give_up(&self) {
+        if !self.client.is_closed() {
+            self.metrics.lost();
+        }
+    }
+
     /// Whether nothing stands between this session and its backend, so that session state, LISTEN and the backend's life
     /// can be relied on. False behind a pooler in transaction mode.
     pub fn is_direct(&self) -> bool {
@@ -46,6 +55,9 @@ pub struct Database {
     connector: Connector,
     pool: Pool,
     name: String,
+    metrics: Metrics,
+    sessions: SessionMetrics,
+    pool_metrics: PoolMetrics,
 }
 
 impl Database {
@@ -62,10 +74,27 @@ impl Database {
     /// # Errors
     /// As [`Database::new`].
     pub fn with_settings(url: &str, name: &str, pool_size: usize, settings: &'static str) -> Result<Self> {
-        let connector = Connector::parse(url)?.with_settings(settings);
+        Self::make(Connector::parse(url)?.with_settings(settings), name, pool_size, &Metrics::new())
+    }
+
+    /// The same database, counted in these metrics. Connects anew: do this first.
+    ///
+    /// # Errors
+    /// None but those of [`Database::new`].
+    pub fn counted_in(self, metrics: &Metrics) -> Result<Self> {
+        Self::make(self.connector, &self.name, self.pool.status().max_size, metrics)
+    }
+
+    /// Where this database is counted.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    fn make(connector: Connector, name: &str, pool_size: usize, metrics: &Metrics) -> Result<Self> {
+        let sessions = metrics.database().sessions(name);
         let manager = deadpool_postgres::Manager::from_connect(
             tokio_postgres::Config::new(),
-            PoolConnect { connector: connector.clone(), name: name.to_owned() },
+            PoolConnect { connector: connector.clone(), name: name.to_owned(), metrics: sessions.clone() },
             deadpool_postgres::ManagerConfig { recycling_method: deadpool_postgres::RecyclingMethod::Fast },
         );
         let pool = Pool::builder(manager)
@@ -75,7 +104,14 @@ impl Database {
             .runtime(deadpool_postgres::Runtime::Tokio1)
             .build()
             .map_err(|e| Error::Url { reason: e.to_string() })?;
-        Ok(Self { connector, pool, name: name.to_owned() })
+        Ok(Self {
+            connector,
+            pool,
+            name: name.to_owned(),
+            metrics: metrics.clone(),
+            sessions,
+            pool_metrics: metrics.database().pool(name, pool_size),
+        })
     }
 
     /// Hosts and database, without user and password.
@@ -101,13 +137,40 @@ impl Database {
         limit: Duration,
         call: impl AsyncFnOnce(&mut ClientWrapper) -> Result<T>,
     ) -> Result<T> {
+        let answer = self.try_within(limit, call).await;
+        self.note(&answer);
+        answer
+    }
+
+    /// Counts how a call ended that was made on a session of its own.
+    pub fn note<T>(&self, answer: &Result<T>) {
+        let call = match answer {
+            Ok(_) => Call::Answered,
+            Err(Error::Refused { code, .. }) => Call::Refused(code),
+            Err(Error::Unreachable { .. }) => Call::Unreachable,
+            Err(Error::Indeterminate { .. }) => Call::Indeterminate,
+            Err(Error::SchemaMissing | Error::SchemaTooOld { .. } | Error::MigrationDiffers { .. }) => Call::Schema,
+            // These say nothing of the database.
+            Err(Error::Url { .. } | Error::Invalid(_)) => return,
+        };
+        self.metrics.database().called(call);
+    }
+
+    async fn try_within<T>(
+        &self,
+        limit: Duration,
+        call: impl AsyncFnOnce(&mut ClientWrapper) -> Result<T>,
+    ) -> Result<T> {
         let deadline = tokio::time::Instant::now() + limit;
+        let waits = self.pool_metrics.waits();
         let session = tokio::time::timeout_at(deadline, self.pool.get())
             .await
             .map_err(|_| Error::Unreachable { reason: "no session within the time limit".into() })?
             .map_err(pool_error)?;
-        let mut borrowed = Borrowed(Some(session));
-        let client = borrowed.0.as_mut().expect("taken only below and on drop");
+        drop(waits);
+        let _works = self.pool_metrics.works();
+        let mut borrowed = Borrowed { session: Some(session), metrics: &self.sessions };
+        let client = borrowed.session.as_mut().expect("taken only below and on drop");
         let Ok(answer) = tokio::time::timeout_at(deadline, call(client)).await else {
             return Err(Error::Indeterminate { reason: "no answer within the time limit".into() });
         };
@@ -136,26 +199,34 @@ impl Database {
         notifications: Option<mpsc::UnboundedSender<String>>,
     ) -> Result<Session> {
         let name = format!("{} {purpose}", self.name);
-        let opened =
-            self.connector.open(&name, plans, notifications).await.map_err(|e| Error::from(e).before_sending())?;
-        Ok(Session { client: ClientWrapper::new(opened.client, opened.driver), direct: opened.direct })
+        let metrics = self.metrics.database().sessions(&name);
+        let opened = self.connector.open(&name, &metrics, plans, notifications).await;
+        let opened = opened.map_err(|e| Error::from(e).before_sending())?;
+        Ok(Session { client: ClientWrapper::new(opened.client, opened.driver), direct: opened.direct, metrics })
     }
 }
 
 /// A pooled session that is closed on drop unless it was given back: a call that was cancelled half-way must not leave
 /// its answer to the next borrower.
-struct Borrowed(Option<Object>);
+struct Borrowed<'a> {
+    session: Option<Object>,
+    metrics: &'a SessionMetrics,
+}
 
-impl Borrowed {
+impl Borrowed<'_> {
     fn give_back(&mut self) {
-        self.0 = None;
+        self.session = None;
     }
 }
 
-impl Drop for Borrowed {
+impl Drop for Borrowed<'_> {
     fn drop(&mut self) {
-        if let Some(object) = self.0.take() {
-            drop(Object::take(object));
+        if let Some(object) = self.session.take() {
+            let session = Object::take(object);
+            // One that has ended by itself has been counted.
+            if !session.is_closed() {
+                self.metrics.lost();
+            }
         }
     }
 }
@@ -173,6 +244,7 @@ fn pool_error(error: deadpool_postgres::PoolError) -> Error {
 struct PoolConnect {
     connector: Connector,
     name: String,
+    metrics: SessionMetrics,
 }
 
 impl deadpool_postgres::Connect for PoolConnect {
@@ -187,7 +259,7 @@ impl deadpool_postgres::Connect for PoolConnect {
         >,
     > {
         Box::pin(async move {
-            let opened = self.connector.open(&self.name, Plans::Free, None).await?;
+            let opened = self.connector.open(&self.name, &self.metrics, Plans::Free, None).await?;
             Ok((opened.client, opened.driver))
         })
     }

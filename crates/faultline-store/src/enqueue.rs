@@ -2,7 +2,7 @@
 //! lost answer.
 
 use crate::error::{Error, Result};
-use crate::statement::query;
+use crate::statement::{confirm, query};
 use deadpool_postgres::ClientWrapper;
 use faultline_core::job::millis;
 use faultline_core::{Invalid, JobId, NewJob, Start, limits};
@@ -149,6 +149,15 @@ impl Enqueued {
             Self::Created(id) | Self::Duplicate(id) | Self::Conflict(id) => id,
         }
     }
+
+    /// As which it is counted.
+    pub fn metric(self) -> faultline_metrics::Enqueue {
+        match self {
+            Self::Created(_) => faultline_metrics::Enqueue::Created,
+            Self::Duplicate(_) => faultline_metrics::Enqueue::Duplicate,
+            Self::Conflict(_) => faultline_metrics::Enqueue::Conflict,
+        }
+    }
 }
 
 /// The times of a new job as they were stored.
@@ -243,12 +252,13 @@ async fn insert_keyless_again(client: &mut ClientWrapper, jobs: &[&NewJob]) -> R
         let ended: HashSet<Uuid> = transaction.query(&before, &[&ids]).await?.iter().map(|row| row.get("id")).collect();
         if ended.is_empty() {
             transaction.commit().await?;
-            return Ok(());
+            break;
         }
         transaction.rollback().await?;
         missing.retain(|job| !ended.contains(&job.id.0));
     }
-    Ok(())
+    // What was there wrote nothing just now, so that no commit of ours has waited for it.
+    if jobs.is_empty() { Ok(()) } else { confirm(client).await }
 }
 
 /// Tells listening workers that a queue has work. A hint: whoever misses it finds the work by looking.

@@ -5,10 +5,11 @@
 //! statement has to be repeated, or the lease is lost. [`finish`] sorts these out.
 
 use crate::error::{Error, Result};
-use crate::statement::query;
+use crate::statement::{confirm, query};
 use deadpool_postgres::ClientWrapper;
 use faultline_core::{JobId, LeaseId, State};
 use serde_json::value::RawValue;
+use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::time::Duration;
 use tokio_postgres::Row;
@@ -77,9 +78,9 @@ pub enum Finished {
 ///
 /// # Errors
 /// After [`crate::Error::Indeterminate`] some of the statements may have been committed: repeat the call.
-pub async fn finish(client: &ClientWrapper, queue: &str, finishes: &[Finish]) -> Result<Vec<Finished>> {
+pub async fn finish(client: &ClientWrapper, queue: &str, finishes: &[impl Borrow<Finish>]) -> Result<Vec<Finished>> {
     let mut settled: HashMap<(JobId, LeaseId), Finished> = HashMap::with_capacity(finishes.len());
-    let mut open: Vec<&Finish> = finishes.iter().collect();
+    let mut open: Vec<&Finish> = finishes.iter().map(Borrow::borrow).collect();
     open.sort_unstable_by_key(|finish| finish.id);
     for _ in 0..MAX_ROUNDS {
         let (completes, rest): (Vec<&Finish>, Vec<&Finish>) =
@@ -101,6 +102,9 @@ pub async fn finish(client: &ClientWrapper, queue: &str, finishes: &[Finish]) ->
         }
         let unmoved: Vec<(JobId, LeaseId)> = open.iter().map(|finish| (finish.id, finish.lease_id)).collect();
         let known = outcomes(client, &unmoved).await?;
+        if known.values().any(|state| *state != State::Running) {
+            confirm(client).await?;
+        }
         open.retain(|finish| match known.get(&(finish.id, finish.lease_id)) {
             Some(State::Running) => true,
             Some(state) => {
@@ -119,6 +123,7 @@ pub async fn finish(client: &ClientWrapper, queue: &str, finishes: &[Finish]) ->
     finishes
         .iter()
         .map(|finish| {
+            let finish: &Finish = finish.borrow();
             let answer = settled.get(&(finish.id, finish.lease_id)).copied();
             answer.ok_or_else(|| Error::Indeterminate { reason: format!("job {} kept changing", finish.id) })
         })

@@ -38,6 +38,8 @@ pub struct ClaimedJob {
     pub created_at: Timestamp,
     /// When it was due, on the database's clock.
     pub due_at: Timestamp,
+    /// When this claim took it, on the database's clock.
+    pub claimed_at: Timestamp,
     /// Its idempotency key.
     pub key: Option<String>,
     /// Trace context and tags.
@@ -142,6 +144,7 @@ fn claimed_job(lease_id: LeaseId, row: &Row) -> Result<ClaimedJob> {
         backoff: Backoff { base_ms: row.try_get("backoff_base_ms")?, cap_ms: row.try_get("backoff_cap_ms")? },
         created_at: row.try_get("created_at")?,
         due_at: row.try_get("next_run_at")?,
+        claimed_at: row.try_get("started_at")?,
         key: row.try_get("key")?,
         headers: row.try_get::<_, Option<Json<Box<RawValue>>>>("headers")?.map(|json| json.0),
         payload: row.try_get::<_, Json<Box<RawValue>>>("payload")?.0,

@@ -5,6 +5,7 @@ use crate::finish::state;
 use crate::statement::{query, query_opt};
 use deadpool_postgres::ClientWrapper;
 use faultline_core::{JobId, State};
+use faultline_metrics::Operator;
 
 const RETRY: &str = include_str!("../sql/retry.sql");
 const PAUSE: &str = include_str!("../sql/pause.sql");
@@ -25,6 +26,17 @@ pub enum Cancel {
     Finished,
     /// There is no such job.
     Unknown,
+}
+
+impl Cancel {
+    /// As which it is counted, where it changed the job.
+    pub fn metric(self) -> Option<Operator> {
+        match self {
+            Self::Cancelled => Some(Operator::Cancelled),
+            Self::Requested => Some(Operator::CancelRequested),
+            Self::Finished | Self::Unknown => None,
+        }
+    }
 }
 
 /// Cancels a job.
@@ -63,6 +75,17 @@ pub enum Retry {
     Running,
     /// There is no such job.
     Unknown,
+}
+
+impl Retry {
+    /// As which it is counted, where it changed something.
+    pub fn metric(self) -> Option<Operator> {
+        match self {
+            Self::Successor { created: true, .. } => Some(Operator::Enqueued),
+            Self::MovedToNow => Some(Operator::Moved),
+            Self::Successor { created: false, .. } | Self::AlreadyDue | Self::Running | Self::Unknown => None,
+        }
+    }
 }
 
 /// Retries a job by an operator's word. `successor` is the id of the new job, should one be needed.

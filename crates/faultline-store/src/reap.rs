@@ -7,6 +7,7 @@ use crate::statement::query;
 use deadpool_postgres::ClientWrapper;
 use faultline_core::{JobId, State, WorkerId};
 use std::time::Duration;
+use tokio_postgres::Row;
 use uuid::Uuid;
 
 const WATCH: &str = include_str!("../sql/watch.sql");
@@ -38,6 +39,40 @@ pub struct Watch {
     pub slots: i64,
 }
 
+/// A lease that was ended for its worker.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reaped {
+    /// The job.
+    pub id: JobId,
+    /// Where it went: `queued`, or how it ended.
+    pub state: State,
+    /// Its queue.
+    pub queue: String,
+    /// The worker that held it.
+    pub owner: WorkerId,
+    /// Why the lease was ended: `expired`, or `lost` with its worker's session.
+    pub lease: String,
+    /// The word in `job_events.reason`.
+    pub reason: String,
+    /// How long the lease of a job that was put back had expired; none for one that had not.
+    pub expired_for: Option<Duration>,
+}
+
+impl Reaped {
+    fn of(row: &Row) -> Result<Self> {
+        let expired_s: Option<f64> = row.try_get("expired_s")?;
+        Ok(Self {
+            id: JobId(row.try_get("id")?),
+            state: state(row)?,
+            queue: row.try_get("queue")?,
+            owner: WorkerId(row.try_get("lease_owner")?),
+            lease: row.try_get("lease")?,
+            expired_for: expired_s.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
+            reason: row.try_get("reason")?,
+        })
+    }
+}
+
 /// Looks at the first `look_at` visible rows of each priority of each queue. Reads only.
 ///
 /// # Errors
@@ -65,25 +100,17 @@ pub async fn watch(client: &ClientWrapper, queues: &[String], look_at: i64) -> R
 
 /// Ends about [`REAP_LIMIT`] leases of some queues that have expired, or that belong to `absent` workers whose presence session
 /// is still gone. For leases that have expired, and for workers that are [`Watch::not_back`], the caller must have been in contact
-/// with the database for a whole lease time before, so that workers which outlived an outage renew first. Answers each job with
-/// where it went: `queued`, or how it ended. Workers are hinted at what waits again.
+/// with the database for a whole lease time before, so that workers which outlived an outage renew first. Answers what became
+/// of each job. Workers are hinted at what waits again.
 /// Name all queues of one worker in one call: its jobs are judged together.
 ///
 /// # Errors
 /// Those of the connection; nothing or all of it was done.
-pub async fn reap(
-    client: &ClientWrapper,
-    queues: &[String],
-    absent: &[WorkerId],
-    look_at: i64,
-) -> Result<Vec<(JobId, State)>> {
+pub async fn reap(client: &ClientWrapper, queues: &[String], absent: &[WorkerId], look_at: i64) -> Result<Vec<Reaped>> {
     let absent: Vec<Uuid> = absent.iter().map(|worker| worker.0).collect();
     let limit = i64::try_from(REAP_LIMIT).unwrap_or(i64::MAX);
-    let reaped = query(client, REAP, &[&queues, &absent, &look_at, &limit])
-        .await?
-        .iter()
-        .map(|row| Ok((JobId(row.try_get("id")?), state(row)?)))
-        .collect::<Result<Vec<_>>>()?;
+    let rows = query(client, REAP, &[&queues, &absent, &look_at, &limit]).await?;
+    let reaped = rows.iter().map(Reaped::of).collect::<Result<Vec<_>>>()?;
     if !reaped.is_empty() {
         for queue in queues {
             // A hint only: what was reaped is found without it, later.
@@ -94,15 +121,14 @@ pub async fn reap(
 }
 
 /// Reaps all jobs of workers whose presence session has been gone for the grace time, in every queue that they poll, and
-/// says goodbye for them. The conditions are those of [`reap`].
+/// says goodbye for them. The conditions are those of [`reap`]. What was reaped is added to `reaped`.
 ///
 /// # Errors
-/// Those of the connection; what was reaped stays reaped.
-pub async fn bury(client: &ClientWrapper, absent: &[WorkerId], look_at: i64) -> Result<Vec<(JobId, State)>> {
+/// Those of the connection; what was reaped by then stays reaped, and is told.
+pub async fn bury(client: &ClientWrapper, absent: &[WorkerId], look_at: i64, reaped: &mut Vec<Reaped>) -> Result<()> {
     let ids: Vec<Uuid> = absent.iter().map(|worker| worker.0).collect();
     let rows = query(client, QUEUES_OF_WORKERS, &[&ids]).await?;
     let queues = rows.iter().map(|row| Ok(row.try_get(0)?)).collect::<Result<Vec<String>>>()?;
-    let mut reaped = Vec::new();
     loop {
         let some = reap(client, &queues, absent, look_at).await?;
         let was_full = some.len() >= REAP_LIMIT;
@@ -112,7 +138,7 @@ pub async fn bury(client: &ClientWrapper, absent: &[WorkerId], look_at: i64) -> 
         }
     }
     query(client, BURY, &[&ids]).await?;
-    Ok(reaped)
+    Ok(())
 }
 
 /// Every queue that a job, an operator or a live worker names.

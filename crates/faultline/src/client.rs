@@ -3,6 +3,7 @@
 use crate::enqueue::{Enqueue, Job};
 use crate::error::Error;
 use faultline_core::{JobId, NewJob};
+use faultline_metrics::{Metrics, Operation, Resolution};
 use faultline_store::enqueue::{Enqueued, enqueue, enqueue_again};
 use faultline_store::operate::{self, Cancel, Retry};
 use faultline_store::read::{self, Attempt, Explanation, Filter, Job as JobRecord};
@@ -55,6 +56,19 @@ impl Client {
     /// The database under it.
     pub fn database(&self) -> &Database {
         &self.inner.database
+    }
+
+    /// What this client counts and measures, and the workers and reapers that are made with it; for a route such as
+    /// `GET /metrics`. A program with several clients gives them one by [`Database::counted_in`].
+    ///
+    /// ```no_run
+    /// # fn example(faultline: faultline::Client) -> (&'static str, String) {
+    /// let metrics = faultline.metrics().clone();
+    /// (faultline::Metrics::MEDIA_TYPE, metrics.encode())
+    /// # }
+    /// ```
+    pub fn metrics(&self) -> &Metrics {
+        self.inner.database.metrics()
     }
 
     /// Checks that the database can be reached and has the schema that this version needs; answers its version.
@@ -119,7 +133,11 @@ impl Client {
         jobs.iter().try_for_each(NewJob::check)?;
         let mut answers = Vec::with_capacity(jobs.len());
         for chunk in jobs.chunks(faultline_core::limits::MAX_BATCH) {
-            answers.extend(self.enqueue_chunk(chunk).await?);
+            let enqueued = self.enqueue_chunk(chunk).await?;
+            for (job, answer) in chunk.iter().zip(&enqueued) {
+                self.metrics().engine().enqueued(&job.queue, &job.kind, answer.metric());
+            }
+            answers.extend(enqueued);
             let mut queues: Vec<&str> = chunk.iter().map(|job| job.queue.as_str()).collect();
             queues.sort_unstable();
             queues.dedup();
@@ -135,15 +153,24 @@ impl Client {
             Err(error @ faultline_store::Error::Indeterminate { .. }) => error,
             answer => return Ok(answer?),
         };
+        let metrics = self.metrics().engine();
+        metrics.indeterminate(Operation::Enqueue);
         let until = Instant::now() + RESOLVE_FOR;
         while Instant::now() < until {
             tokio::time::sleep(RESOLVE_PAUSE).await;
             match database.run_within(RESOLVE_FOR, async |client| enqueue_again(client, jobs).await).await {
-                Ok(answers) => return Ok(answers),
+                Ok(answers) => {
+                    metrics.resolved(Operation::Enqueue, Resolution::Answered);
+                    return Ok(answers);
+                }
                 Err(error) if error.is_transient() => lost = error,
-                Err(error) => return Err(error.into()),
+                Err(error) => {
+                    metrics.resolved(Operation::Enqueue, Resolution::Unknown);
+                    return Err(error.into());
+                }
             }
         }
+        metrics.resolved(Operation::Enqueue, Resolution::Unknown);
         Err(Error::Indeterminate { id: first.id, source: lost })
     }
 
@@ -189,7 +216,11 @@ impl Client {
     /// [`Error::Store`]; safe to repeat.
     pub async fn cancel(&self, id: JobId) -> Result<Cancel, Error> {
         let actor = &self.inner.actor;
-        Ok(self.inner.database.run(async |client| operate::cancel(client, actor, id).await).await?)
+        let answer = self.inner.database.run(async |client| operate::cancel(client, actor, id).await).await?;
+        if let Some(operator) = answer.metric() {
+            self.metrics().engine().operated(operator);
+        }
+        Ok(answer)
     }
 
     /// Retries a job: a waiting one is moved to now, an ended one gets a successor.
@@ -200,6 +231,9 @@ impl Client {
         let actor = &self.inner.actor;
         let successor = new_job_id();
         let answer = self.inner.database.run(async |client| operate::retry(client, actor, id, successor).await).await?;
+        if let Some(operator) = answer.metric() {
+            self.metrics().engine().operated(operator);
+        }
         Ok(answer)
     }
 }

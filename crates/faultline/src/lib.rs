@@ -58,6 +58,8 @@ pub use enqueue::{Enqueue, Job};
 pub use error::Error;
 pub use failure::{Failure, Snooze};
 pub use faultline_core::{Backoff, Invalid, JobId, LeaseId, NewJob, Start, State, WorkerId};
+/// What a process counts and measures: [`Client::metrics`].
+pub use faultline_metrics::Metrics;
 pub use faultline_store::enqueue::Enqueued;
 pub use faultline_store::operate::{Cancel, Retry};
 pub use faultline_store::read::{Attempt, Explanation, Filter, Job as JobRecord};

@@ -34,6 +34,12 @@ impl Link {
 
     /// Runs a call on the session. One that fails on its connection, or takes too long, ends the session.
     pub(crate) async fn call<T>(&self, call: impl AsyncFnOnce(&Session) -> Result<T>) -> Result<T> {
+        let answer = self.try_call(call).await;
+        self.database.note(&answer);
+        answer
+    }
+
+    async fn try_call<T>(&self, call: impl AsyncFnOnce(&Session) -> Result<T>) -> Result<T> {
         let session = self.session().await?;
         let answer = match tokio::time::timeout(CALL_TIMEOUT, call(&session)).await {
             Ok(answer) => answer,
@@ -42,6 +48,7 @@ impl Link {
         if matches!(&answer, Err(error) if error.is_connection_fault()) {
             let mut current = self.session.lock().await;
             if current.as_ref().is_some_and(|current| Arc::ptr_eq(current, &session)) {
+                session.give_up();
                 *current = None;
             }
         }

@@ -15,8 +15,9 @@
 use crate::client::Client;
 use crate::link::{Link, Pause};
 use crate::worker::DEFAULT_LEASE_TTL;
-use faultline_core::WorkerId;
-use faultline_store::reap::{REAP_LIMIT, Watch, bury, queue_names, reap, watch};
+use faultline_core::{State, WorkerId};
+use faultline_metrics::Metrics;
+use faultline_store::reap::{REAP_LIMIT, Reaped, Watch, bury, queue_names, reap, watch};
 use faultline_store::{Plans, Result, maintain};
 use rand::RngExt;
 use std::collections::HashMap;
@@ -34,10 +35,12 @@ const LOOK_SHARE: u32 = 20;
 const LONGEST_TICK: Duration = Duration::from_secs(30);
 /// How long a worker's presence may be missing before its jobs are recovered.
 const ABSENCE_GRACE: Duration = Duration::from_secs(2);
-/// A delay of a look or of its answer that breaks the contact: the process was stopped, or the database did not answer. Never
-/// more than half of a lease time: a lease that was renewed in time has two thirds left, so that whoever could not renew during
-/// the gap holds on to his when it ends.
-const CONTACT_GAP: Duration = Duration::from_secs(4);
+/// A delay of the next look that breaks the contact: the process was stopped, or the database did not answer.
+const LONGEST_GAP: Duration = Duration::from_secs(4);
+/// The same in parts of a lease time, where that is less: leases are renewed in such steps, and must not run out unnoticed.
+const GAPS: u32 = 3;
+/// No shorter delay breaks it: a busy machine has such, and somebody has to reap.
+const SHORTEST_GAP: Duration = Duration::from_millis(300);
 /// Rows beyond the slots of all workers that a look covers: queued rows before the last running one, such as released ones.
 const LOOK_BEYOND: i64 = 1000;
 /// Between two reads of the names of all queues.
@@ -50,6 +53,7 @@ const MAINTAIN_EVERY: Duration = Duration::from_secs(60);
 pub struct Reaper {
     link: Link,
     queues: Queues,
+    metrics: Metrics,
     lease_ttl: Duration,
     /// Sessions that had been opened at the last look; 0 before the first.
     sessions: u64,
@@ -88,6 +92,7 @@ impl Reaper {
         Self {
             link: Link::new(client.database().clone(), "reaper", Plans::InOrder),
             queues,
+            metrics: client.metrics().clone(),
             lease_ttl: DEFAULT_LEASE_TTL,
             contact_since: None,
             next_look: now,
@@ -160,12 +165,13 @@ impl Reaper {
 
     async fn look(&mut self) -> Result<Watch> {
         let began = Instant::now();
-        let gap = CONTACT_GAP.min(self.lease_ttl / 2);
+        let gap = (self.lease_ttl / GAPS).clamp(SHORTEST_GAP, LONGEST_GAP);
         if began.duration_since(self.next_look) > gap {
             // This process was stopped: others may have been as well.
             self.lose_contact();
         }
         let queues = self.queue_names().await?;
+        self.metrics.engine().looks_after(&queues);
         let look_at = self.look_at;
         let found = self.link.call(async |session| watch(session, &queues, look_at).await).await?;
         let now = Instant::now();
@@ -232,7 +238,10 @@ impl Reaper {
             .map(|(worker, _)| *worker)
             .collect();
         if !gone.is_empty() {
-            let reaped = self.link.call(async |session| bury(session, &gone, look_at).await).await?;
+            let mut reaped = Vec::new();
+            let buried = self.link.call(async |session| bury(session, &gone, look_at, &mut reaped).await).await;
+            self.count(&reaped);
+            buried?;
             self.missing.retain(|worker, _| !gone.contains(worker));
             for worker in &gone {
                 tracing::warn!(%worker, jobs = reaped.len(), "a worker is gone; its jobs were recovered");
@@ -245,6 +254,7 @@ impl Reaper {
         let look_at = self.look_at;
         while !queues.is_empty() {
             let reaped = self.link.call(async |session| reap(session, queues, &[], look_at).await).await?;
+            self.count(&reaped);
             if !reaped.is_empty() {
                 tracing::warn!(?queues, jobs = reaped.len(), "leases had expired; their jobs were recovered");
             }
@@ -253,6 +263,16 @@ impl Reaper {
             }
         }
         Ok(())
+    }
+
+    /// How long a job that was put back had been without its worker is known of expired leases by the database, of lost ones
+    /// from when this process first missed the worker.
+    fn count(&self, reaped: &[Reaped]) {
+        for one in reaped {
+            let missed = || self.missing.get(&one.owner).map(Instant::elapsed);
+            let after = (one.state == State::Queued).then(|| one.expired_for.or_else(missed)).flatten();
+            self.metrics.engine().reaped(&one.queue, &one.lease, &one.reason, after);
+        }
     }
 
     async fn maintain(&self) -> Result<()> {
@@ -300,6 +320,27 @@ mod tests {
             reaper.look().await.unwrap();
             assert!(reaper.contact_since.is_some_and(|since| since > first));
             assert!(!reaper.steady);
+        });
+    }
+
+    /// Nothing arrives for a while, and then everything does, on the same session: leases that are shorter than that while have run out.
+    #[test]
+    fn an_answer_that_took_a_good_part_of_a_lease_breaks_the_contact() {
+        let runtime = runtime();
+        let database = testing::database(migrate);
+        runtime.block_on(async {
+            let client = Client::lazy(&database.url()).unwrap();
+            let mut reaper = Reaper::all_queues(&client).lease_ttl(Duration::from_millis(1500));
+            reaper.look().await.unwrap();
+            let first = reaper.contact_since.unwrap();
+            let other = Link::new(client.database().clone(), "test", Plans::Free);
+            let lock = "begin; lock table faultline.workers in access exclusive mode";
+            other.call(async |session| Ok(session.batch_execute(lock).await?)).await.unwrap();
+            let wait = other.call(async |session| Ok(session.batch_execute("select pg_sleep(0.8); commit").await?));
+            let (looked, waited) = tokio::join!(reaper.look(), wait);
+            looked.unwrap();
+            waited.unwrap();
+            assert!(reaper.contact_since.is_some_and(|since| since > first));
         });
     }
 

@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 /// One attempt of a job, as its handler sees it. Cheap to clone.
 #[derive(Clone)]
@@ -102,6 +103,13 @@ impl Run {
     /// Whether [`Run::lost`] has resolved; for a thread to look at between steps.
     pub fn is_lost(&self) -> bool {
         self.inner.stop.is_stopped()
+    }
+
+    /// How long the lease of this attempt lasts for certain unless it is renewed again; zero once it may have ended. Renewals move it, three in
+    /// a lease time. To be looked at right before a step that two workers must not do at once; [`Worker::strict`](crate::Worker::strict)
+    /// looks at it at every `.await`.
+    pub fn lease_left(&self) -> Duration {
+        self.inner.stop.deadline().left()
     }
 
     /// Finishes the job inside the caller's transaction: what else the transaction wrote and the job's success commit

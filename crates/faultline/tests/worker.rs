@@ -1,5 +1,7 @@
 //! What a worker does with the jobs it runs.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod common;
 
 use common::{DEADLINE, Running, client, database, wait_for, wait_until};
@@ -268,5 +270,84 @@ async fn a_job_that_crashed_its_worker_twice_runs_beside_no_other_such_job() {
         assert_eq!(job.attempts, 1);
     }
     assert_eq!(most.load(Ordering::SeqCst), 1);
+    worker.stop().await;
+}
+
+/// What a test sees of a handler that never ends by itself.
+struct Endless {
+    run: Run,
+    dropped: Arc<Semaphore>,
+}
+
+/// A worker of a queue whose one handler never ends; answers that handler once it runs.
+async fn endless(client: &Client, queue: &str, strict: bool) -> (Running, faultline::JobId, Endless) {
+    struct OnDrop(Arc<Semaphore>);
+    impl Drop for OnDrop {
+        fn drop(&mut self) {
+            self.0.add_permits(1);
+        }
+    }
+    let (started, mut runs) = tokio::sync::mpsc::unbounded_channel();
+    let worker = quick(client).queue(queue, 1).lease_ttl(Duration::from_millis(900)).strict(strict);
+    let worker = Running::start(worker.on_kind("endless", move |_, run: Run| {
+        let dropped = Arc::new(Semaphore::new(0));
+        let guard = OnDrop(dropped.clone());
+        let _ = started.send(Endless { run, dropped });
+        async move {
+            let _guard = guard;
+            std::future::pending::<Result<(), Failure>>().await
+        }
+    }));
+    let id = client.enqueue_raw("endless", ()).queue(queue).await.unwrap().id();
+    let first = tokio::time::timeout(DEADLINE, runs.recv()).await.unwrap().unwrap();
+    (worker, id, first)
+}
+
+#[tokio::test]
+async fn a_strict_worker_stops_a_handler_whose_lease_may_have_ended_and_no_other_does() {
+    let database = database();
+    let client = client(&database);
+    let (strict, strict_id, stopped) = endless(&client, "strict", true).await;
+    let (loose, loose_id, goes_on) = endless(&client, "loose", false).await;
+    // Nobody can renew or reap a row that another session has locked.
+    let mut plain = common::plain(&database.url()).await;
+    let lock = plain.transaction().await.unwrap();
+    lock.execute("select from faultline.jobs where id = any($1) for update", &[&vec![strict_id.0, loose_id.0]])
+        .await
+        .unwrap();
+    drop(tokio::time::timeout(DEADLINE, stopped.dropped.acquire()).await.expect("it is stopped").unwrap());
+    assert_eq!((stopped.run.lease_left(), stopped.run.is_lost()), (Duration::ZERO, true));
+    let over = async {
+        while !goes_on.run.lease_left().is_zero() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, over).await.unwrap();
+    // Later than the looks of a strict worker.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!((goes_on.dropped.available_permits(), goes_on.run.is_lost()), (0, false));
+    lock.rollback().await.unwrap();
+    // Given back or reaped, whoever came first: the job is not stuck.
+    wait_until(&client, strict_id, |job| job.lease.as_ref().is_some_and(|l| l.id != stopped.run.lease_id())).await;
+    strict.stop().await;
+    loose.stop().await;
+}
+
+#[tokio::test]
+async fn renewals_keep_a_strict_handler_running_past_the_length_of_its_lease() {
+    let database = database();
+    let client = client(&database);
+    let worker = quick(&client).lease_ttl(Duration::from_millis(900)).strict(true);
+    let worker = Running::start(worker.on_kind("long", |_, run: Run| async move {
+        let mut lasted = Vec::new();
+        for _ in 0..20 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            lasted.push(!run.lease_left().is_zero());
+        }
+        Ok(lasted.into_iter().all(|held| held))
+    }));
+    let id = client.enqueue_raw("long", ()).await.unwrap().id();
+    let job = wait_for(&client, id, State::Succeeded).await;
+    assert_eq!((job.attempts, job.result.unwrap().get()), (1, "true"));
     worker.stop().await;
 }

@@ -95,9 +95,12 @@ fn envelope_us(base_us: i64, cap_us: i64, attempt: i32) -> i64 {
     base_us.saturating_mul(1 << doublings).min(cap_us)
 }
 
-/// Invariant 23. Time in an outage does not count, nor does the time in which leases of an outage run out.
+/// Invariant 23. Time in an outage does not count, nor does the time in which leases of an outage run out. Nobody waits in a circle either.
 pub(super) fn no_convoy(ground: &Ground<'_>) -> Found {
     let mut found = Findings::default();
+    if ground.run.deadlocks > 0 {
+        found.violated(None, format!("the database had to end {} deadlocks", ground.run.deadlocks), &[]);
+    }
     let mut claims: Vec<i64> =
         ground.lives()?.flat_map(|life| &life.events).filter(|e| e.is_claim()).map(|e| e.at_us).collect();
     claims.sort_unstable();

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use uuid::Uuid;
 
 use super::is_killed;
-use crate::ground::Ground;
+use crate::ground::{Ground, Hold, Life};
 use crate::verdict::{Findings, Found, NotCheckable};
 use crate::witness::{Action, Answer, Operation, Phase, State};
 
@@ -86,7 +86,9 @@ pub(super) fn unknowns_resolve(ground: &Ground<'_>) -> Found {
             Action::Finish => operation
                 .held()
                 .map(|(job, lease)| ground.left_under(job, lease).is_some_and(|left| !left.reason.is_reap())),
-            _ => r.lease.zip(claimed.as_ref()).map(|(lease, claimed)| claimed.contains(&lease)),
+            // Who is told of a claim's jobs finds those that its lease still holds.
+            _ if told => r.lease.zip(claimed.as_ref()).map(|(lease, claimed)| claimed.contains(&lease)),
+            _ => r.lease.map(|lease| held_at(ground, lease, resolve.record.wall_ns / 1000)),
         };
         // The attempt may have been ended by another finish, sent after this one was found not to have happened.
         let is_explained = !told
@@ -100,6 +102,17 @@ pub(super) fn unknowns_resolve(ground: &Ground<'_>) -> Found {
         }
     }
     Ok(found)
+}
+
+/// Whether a lease held a job at a time, for certain.
+fn held_at(ground: &Ground<'_>, lease: Uuid, at_us: i64) -> bool {
+    let tolerance = ground.run.clock_tolerance_us;
+    let is_held = |hold: &Hold<'_>| {
+        hold.claim.lease == Some(lease)
+            && hold.claim.at_us < at_us - tolerance
+            && hold.left.is_none_or(|left| left.at_us > at_us + tolerance)
+    };
+    ground.lives().is_ok_and(|lives| lives.flat_map(Life::holds).any(|hold| is_held(&hold)))
 }
 
 /// Invariant 28. Finishes of one process come in the order in which they began.

@@ -12,7 +12,8 @@ pub(super) fn lease_ids_are_unique(ground: &Ground<'_>) -> Found {
     let mut found = Findings::default();
     let mut owners: HashMap<Uuid, &Event> = HashMap::new();
     let mut taken: HashSet<(Uuid, Uuid)> = HashSet::new();
-    for claim in ground.lives()?.flat_map(|life| &life.events).filter(|event| event.is_claim()) {
+    ground.needs_events()?;
+    for claim in ground.claims() {
         let Some(lease) = claim.lease else { continue };
         found.examine();
         let first = owners.entry(lease).or_insert(claim);
@@ -20,6 +21,14 @@ pub(super) fn lease_ids_are_unique(ground: &Ground<'_>) -> Found {
             found.violated(Some(claim.job), "its lease id was used by two workers", &[first, claim]);
         } else if !taken.insert((claim.job, lease)) {
             found.violated(Some(claim.job), "was claimed twice under one lease id", &[claim]);
+        }
+    }
+    // What the old primary did before the failover is in both; what it did alone must have other leases.
+    for claim in ground.old().iter().flat_map(Ground::claims) {
+        let Some(first) = claim.lease.and_then(|lease| owners.get(&lease)) else { continue };
+        found.examine();
+        if first.owner != claim.owner {
+            found.violated(Some(claim.job), "its lease id was used by two workers, one on each side", &[first, claim]);
         }
     }
     // A failover may have rewound the events; the processes remember.
@@ -156,11 +165,19 @@ pub(super) fn renewals_never_shorten(ground: &Ground<'_>) -> Found {
 }
 
 /// Invariant 17. A reap because of an expired lease comes after its end. One before needs a fault that can have cost the worker its
-/// session, and the grace. A reaper has been in contact for the holdoff.
+/// session, and the grace. A reaper has been in contact for the holdoff. Where nothing can have cost a worker its lease, none is reaped.
 pub(super) fn no_early_reap(ground: &Ground<'_>) -> Found {
     let mut found = Findings::default();
+    if ground.run.unhurt {
+        found.examined += ground.lives()?.flat_map(|life| &life.events).filter(|event| event.is_claim()).count() as u64;
+    }
     for left in ground.lives()?.flat_map(|life| &life.events).filter(|event| event.reason.is_reap()) {
         let (Some(expires), Some(owner)) = (left.lease_expires_us, left.owner) else { continue };
+        if ground.run.unhurt {
+            found.examine();
+            found.violated(Some(left.job), "was reaped from a worker that nothing had happened to", &[left]);
+            continue;
+        }
         if left.at_us >= expires {
             found.examine();
             continue;

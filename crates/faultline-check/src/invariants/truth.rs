@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use super::is_killed;
-use crate::ground::Ground;
+use crate::ground::{Ground, Hold, Life};
 use crate::recovery::{of_killed, percentile};
 use crate::verdict::{Findings, Found, NotCheckable};
 use crate::witness::{
@@ -65,6 +65,10 @@ pub(super) fn sessions_let_go(ground: &Ground<'_>) -> Found {
                 format!("session {} of {} was idle in a transaction for {idle} us", session.pid, session.application);
             found.violated(None, what, &[]);
         }
+        if session.leaked {
+            let what = format!("session {} of {} was left behind", session.pid, session.application);
+            found.violated(None, what, &[]);
+        }
     }
     for operation in ground.operations(Action::Renew).unwrap_or_default() {
         let (Phase::Ok, Some(took)) = (operation.record.phase, operation.took_us()) else { continue };
@@ -124,6 +128,13 @@ pub(crate) fn seen(ground: &Ground<'_>) -> BTreeMap<Required, u64> {
         let successes = events.iter().copied().filter(|event| event.to == Some(State::Succeeded));
         add(Required::LateSuccess, successes.filter(late).count());
     }
+    if let Ok(lives) = ground.lives() {
+        let outlasted = |hold: &Hold<'_>| {
+            let left = hold.left.filter(|left| left.to == Some(State::Succeeded));
+            left.is_some_and(|left| left.at_us - hold.claim.at_us > ground.run.lease_ttl_us)
+        };
+        add(Required::Outlasted, lives.flat_map(Life::holds).filter(outlasted).count());
+    }
     if let Ok(operations) = ground.all_operations() {
         let count = |action: Action, test: &dyn Fn(&Operation) -> bool| {
             operations.iter().filter(|o| o.record.action == action && test(o)).count()
@@ -139,10 +150,24 @@ pub(crate) fn seen(ground: &Ground<'_>) -> BTreeMap<Required, u64> {
         add(Required::Conflict, count(Action::Enqueue, &|o| o.is(Phase::Fail, Answer::Conflict)));
         add(Required::FailedEnqueue, count(Action::Enqueue, &|o| o.record.phase == Phase::Fail));
         add(Required::Shutdown, count(Action::Shutdown, &|o| o.record.phase == Phase::Ok));
+        add(Required::Stalled, count(Action::Stalled, &|_| true));
+        add(Required::NoSession, count(Action::Connect, &|o| o.record.phase == Phase::Fail));
+        add(Required::Reconnect, count(Action::Connect, &|o| o.record.phase == Phase::Ok));
+        add(Required::Step, count(Action::HandlerStep, &|o| o.record.deadline_boot_ns.is_some()));
+        add(Required::Refused, count(Action::Enqueue, &|o| o.is(Phase::Fail, Answer::Refused)));
+        add(Required::ResolvedHappened, count(Action::Resolve, &|o| o.is(Phase::Ok, Answer::Happened)));
+        add(Required::ResolvedAbsent, count(Action::Resolve, &|o| o.is(Phase::Ok, Answer::Absent)));
         add(Required::ShutdownAtOnce, count(Action::Shutdown, &|o| o.is(Phase::Ok, Answer::AtOnce)));
     }
+    add(Required::LostAck, super::lost_acks(ground).len());
     if let Ok(faults) = ground.faults() {
-        add(Required::Kill, faults.iter().filter(|fault| fault.kind == FaultKind::Kill).count());
+        let count = |kind: FaultKind| faults.iter().filter(|fault| fault.kind == kind).count();
+        add(Required::Kill, count(FaultKind::Kill));
+        add(Required::ClockSkew, count(FaultKind::ClockSkew));
+        add(Required::Partition, count(FaultKind::Partition));
+        add(Required::BackendKill, count(FaultKind::BackendKill));
+        add(Required::Deaf, count(FaultKind::Deaf));
+        add(Required::FlakyNetwork, count(FaultKind::FlakyNetwork));
         add(Required::Outage, faults.iter().filter(|fault| fault.is_outage()).count());
         add(Required::Recovery, of_killed(ground).iter().filter(|recovered| recovered.next.is_some()).count());
         add(Required::Exit, faults.iter().filter(|fault| fault.kind == FaultKind::Exited).count());

@@ -43,6 +43,8 @@ pub enum Action {
     Said,
     /// Connect to the database.
     Connect,
+    /// The process's runtime ran nothing for longer than a lease (`ok` alone).
+    Stalled,
     /// From the signal (`invoke`) to the exit (`ok`) of a worker process.
     Shutdown,
 }
@@ -81,6 +83,8 @@ pub enum Answer {
     Happened,
     /// Resolve: it did not.
     Absent,
+    /// `info`: the other side failed without a reason that it has a name for, such as HTTP 500.
+    Broken,
     /// Shutdown: a second signal came.
     AtOnce,
 }

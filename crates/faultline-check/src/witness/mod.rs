@@ -36,4 +36,6 @@ pub struct Witnesses {
     pub samples: Option<Vec<Sample>>,
     /// The job tables after the run was drained.
     pub end: Option<Vec<JobRow>>,
+    /// What a primary has that a failover left behind: a history of jobs of its own, judged for itself.
+    pub old: Option<Box<Witnesses>>,
 }

@@ -25,8 +25,12 @@ pub enum FaultKind {
     Partition,
     /// Lost or late packets, cut answers.
     FlakyNetwork,
+    /// Notifications did not arrive.
+    Deaf,
     /// Clocks of processes were moved.
     ClockSkew,
+    /// A standby received nothing any more, while everything else went on.
+    ReplicationCut,
     /// A session held a snapshot open.
     HeldSnapshot,
     /// A worker's renewals were held back, while its handlers went on.
@@ -92,14 +96,14 @@ impl Fault {
     pub fn is_outage(&self) -> bool {
         match self.kind {
             FaultKind::DatabaseDown | FaultKind::Failover => true,
-            FaultKind::Partition | FaultKind::Stop => self.owner.is_none(),
+            FaultKind::Partition | FaultKind::Stop => self.owner.is_none() && self.process.is_none(),
             _ => false,
         }
     }
 
     /// Whether it can cost this worker its session or its leases.
     pub fn hits(&self, owner: Uuid) -> bool {
-        let can = !matches!(self.kind, FaultKind::ClockSkew | FaultKind::HeldSnapshot);
+        let can = !matches!(self.kind, FaultKind::ClockSkew | FaultKind::HeldSnapshot | FaultKind::ReplicationCut);
         can && self.owner.is_none_or(|hit| hit == owner)
     }
 

@@ -42,12 +42,40 @@ pub enum Required {
     Outage,
     /// Jobs of killed workers that were claimed again.
     Recovery,
+    /// Times in which a process and the database did not hear of each other.
+    Partition,
+    /// Sessions that were cancelled or terminated.
+    BackendKill,
+    /// Times in which notifications did not arrive.
+    Deaf,
+    /// Times in which packets were lost or late, or an answer was cut.
+    FlakyNetwork,
     /// Worker processes that were asked to stop and did.
     Shutdown,
     /// The same, by a second signal.
     ShutdownAtOnce,
     /// The same, when the signal came in an outage.
     ShutdownInOutage,
+    /// Acknowledged jobs that a failover has left behind.
+    LostAck,
+    /// Jobs that succeeded although their attempt lasted longer than a lease does unless it is renewed.
+    Outlasted,
+    /// Times in which a process's runtime ran nothing for a lease time.
+    Stalled,
+    /// Sessions that a process asked for and did not get.
+    NoSession,
+    /// Steps of handlers, noted with their deadline.
+    Step,
+    /// Enqueues that were refused since a value was out of bounds.
+    Refused,
+    /// Unknowns that turned out to have happened.
+    ResolvedHappened,
+    /// Unknowns that turned out not to have happened.
+    ResolvedAbsent,
+    /// Clocks that were moved.
+    ClockSkew,
+    /// Sessions opened after an outage.
+    Reconnect,
     /// Different points at which worker processes were killed.
     KillPoint,
     /// Worker processes that their jobs killed.
@@ -106,6 +134,14 @@ pub struct Run {
     pub backoff_base_us: i64,
     /// The largest envelope.
     pub backoff_cap_us: i64,
+    /// The most sessions that may be opened within 100 ms after an outage; 0: nobody looked.
+    pub connects_per_100ms: u64,
+    /// Nothing in the run can cost a worker its lease: each reap is a false one.
+    pub unhurt: bool,
+    /// Nothing in the run can keep an enqueue from being answered.
+    pub uninterrupted: bool,
+    /// Deadlocks that the database counted.
+    pub deadlocks: u64,
     /// Handlers note each step with its deadline.
     pub strict: bool,
     /// A failover to a node that had not received everything: acknowledged writes may be lost, and are reported.
@@ -139,6 +175,10 @@ impl Default for Run {
             clock_tolerance_us: SECOND / 2,
             backoff_base_us: SECOND,
             backoff_cap_us: 600 * SECOND,
+            connects_per_100ms: 0,
+            unhurt: false,
+            uninterrupted: false,
+            deadlocks: 0,
             strict: false,
             asynchronous_failover: false,
             poison: Vec::new(),

@@ -93,6 +93,9 @@ pub struct SessionSample {
     pub application: String,
     /// How long it has been idle in a transaction.
     pub idle_in_transaction_us: i64,
+    /// Whether its client knows it no more.
+    #[serde(default)]
+    pub leaked: bool,
 }
 
 /// What a process counted.

@@ -123,6 +123,7 @@ pub(crate) const EARLIER: &[(u8, &str, Spoil)] = &[
         let reap = event(w, 4, 2);
         reap.lease_expires_us = Some(reap.at_us + 1);
     }),
+    (17, "reaped where nothing can have happened", |w| w.run.unhurt = true),
     (17, "reaped early, and nothing had happened", |w| {
         // The kill never was; what rests on it goes too.
         w.nemesis.as_mut().unwrap().retain(|fault| fault.kind != FaultKind::Kill);

@@ -19,8 +19,14 @@ pub(crate) fn good() -> Witnesses {
     held_snapshot(&mut w);
     shutdown(&mut w);
     w.metrics(API, &[("enqueued", 8.0)]);
-    let session =
-        SessionSample { sample: 9, at_us: w.now_us, pid: 7, application: "x".into(), idle_in_transaction_us: 5 };
+    let session = SessionSample {
+        sample: 9,
+        at_us: w.now_us,
+        pid: 7,
+        application: "x".into(),
+        idle_in_transaction_us: 5,
+        leaked: false,
+    };
     w.sample(Sample::Session(session));
     w.out.run.required = [(Required::Kill, 1), (Required::RefusedZombie, 1), (Required::Recovery, 1)].into();
     w.end()

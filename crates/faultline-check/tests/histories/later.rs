@@ -38,6 +38,7 @@ pub(crate) const LATER: &[(u8, &str, Spoil)] = &[
             w.samples.as_mut().unwrap().push(Sample::Queue(queue));
         }
     }),
+    (23, "a deadlock", |w| w.run.deadlocks = 1),
     (25, "a second effect", |w| {
         let effect = w.effects_tx.as_ref().unwrap()[0].clone();
         w.effects_tx.as_mut().unwrap().push(effect);
@@ -58,6 +59,16 @@ pub(crate) const LATER: &[(u8, &str, Spoil)] = &[
     (27, "an unknown resolved against the database", |w| {
         let resolve = w.history.as_mut().unwrap().iter_mut().find(|o| o.record.action == Action::Resolve).unwrap();
         resolve.record.answer = Some(Answer::Absent);
+    }),
+    (27, "a lost claim whose jobs were not found", |w| {
+        let all = w.history.as_mut().unwrap();
+        let claim = all.iter_mut().find(|o| o.record.action == Action::Claim && o.record.jobs == [id(7)]).unwrap();
+        claim.record.phase = Phase::Info;
+        let mut resolve = claim.clone();
+        (resolve.record.phase, resolve.record.action, resolve.record.op) = (Phase::Ok, Action::Resolve, 1_000_000);
+        (resolve.record.of, resolve.record.answer) = (Some(claim.record.op), Some(Answer::Absent));
+        resolve.record.wall_ns += 2 * SECOND * 1000;
+        all.push(resolve);
     }),
     (28, "a repeated finish was refused", |w| {
         let repeat = operation(w, Action::Finish, 1, 1);
@@ -104,6 +115,9 @@ pub(crate) const LATER: &[(u8, &str, Spoil)] = &[
         let enqueue = operation(w, Action::Enqueue, 7, 0);
         enqueue.ended_boot_ns = Some(enqueue.record.boot_ns + 2 * SECOND * 1000);
     }),
+    (33, "more sessions at once than may be", |w| w.run.connects_per_100ms = 1),
+    (33, "an internal error", |w| operation(w, Action::Enqueue, 2, 0).record.answer = Some(Answer::Broken)),
+    (33, "no answer without a reason", |w| w.run.uninterrupted = true),
     (34, "a survivor lost its job", |w| {
         // It ends as a reap would end it, after its lease.
         let end = last_event(w, 7);
@@ -170,6 +184,13 @@ pub(crate) const LATER: &[(u8, &str, Spoil)] = &[
         for sample in w.samples.as_mut().unwrap() {
             if let Sample::Session(session) = sample {
                 session.idle_in_transaction_us = 2 * SECOND;
+            }
+        }
+    }),
+    (37, "a session that nobody knows", |w| {
+        for sample in w.samples.as_mut().unwrap() {
+            if let Sample::Session(session) = sample {
+                session.leaked = true;
             }
         }
     }),

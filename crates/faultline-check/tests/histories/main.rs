@@ -112,3 +112,60 @@ fn an_asynchronous_failover_reports_what_it_lost_instead_of_failing() {
         "{verdict}"
     );
 }
+
+/// A run whose failover lost job 7, with the old primary as a witness.
+fn failed_over() -> Witnesses {
+    let mut w = good();
+    vanish(&mut w, 7);
+    w.run.asynchronous_failover = true;
+    let mut old = good();
+    old.run.asynchronous_failover = true;
+    w.old = Some(Box::new(old));
+    w
+}
+
+#[test]
+fn acknowledgements_that_the_old_primary_has_are_lost_and_others_are_violations() {
+    let verdict = check(&failed_over());
+    assert_eq!(verdict.lost_acks, [id(7)]);
+    assert_eq!(verdict.seen.get(&Required::LostAck), Some(&1));
+    assert!(verdict.holds() && *status(&verdict, 1) == Status::Passed, "{verdict}");
+    let mut nowhere = failed_over();
+    vanish(nowhere.old.as_mut().unwrap(), 7);
+    assert_eq!(violated(&check(&nowhere)), [1]);
+}
+
+#[test]
+fn the_old_primary_is_judged_for_itself() {
+    let mut w = failed_over();
+    let (_, _, spoil) = EARLIER.iter().find(|(number, ..)| *number == 13).unwrap();
+    spoil(w.old.as_mut().unwrap());
+    let verdict = check(&w);
+    assert!(violated(&verdict).is_empty() && !verdict.holds(), "{verdict}");
+    assert_eq!(violated(verdict.old.as_ref().unwrap()), [13]);
+}
+
+#[test]
+fn a_lease_id_of_both_sides_has_one_owner() {
+    let mut w = failed_over();
+    let events = w.old.as_mut().unwrap().events.as_mut().unwrap();
+    let lease = events.iter().find(|event| event.is_claim()).unwrap().lease;
+    events.iter_mut().filter(|event| event.lease == lease).for_each(|event| event.owner = Some(id(4711)));
+    assert!(violated(&check(&w)).contains(&12));
+}
+
+#[test]
+fn a_reap_of_what_its_holder_had_finished_is_the_failovers_and_any_other_is_not() {
+    let mut w = good();
+    let (_, _, spoil) = LATER.iter().find(|(number, ..)| *number == 34).unwrap();
+    spoil(&mut w);
+    w.run.asynchronous_failover = true;
+    assert_eq!(violated(&check(&w)), [34]);
+    let reaped: Vec<_> = w.events.iter().flatten().filter(|e| e.reason.is_reap()).map(|e| (e.job, e.lease)).collect();
+    let mut ended = w.history.iter().flatten().find(|o| o.record.action == Action::HandlerEnd).unwrap().clone();
+    for (job, lease) in reaped {
+        (ended.record.job, ended.record.lease) = (Some(job), lease);
+        w.history.as_mut().unwrap().push(ended.clone());
+    }
+    assert!(!violated(&check(&w)).contains(&34));
+}

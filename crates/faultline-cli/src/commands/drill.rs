@@ -10,9 +10,12 @@ use crate::signals::stop_token;
 use anyhow::Context;
 use clap::{Args, Subcommand};
 use faultline_drill::{DRILLS, DrillError, Options, Report, run as run_drill, select};
+use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::str::FromStr;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -21,9 +24,21 @@ Each drill starts a Postgres of its own, an API and workers, puts load on them, 
 schedule says, and lets a checker judge what was left behind. Nothing of yours is touched. Exit
 code 0 only if every invariant held and everything happened that had to happen.
 
+With --against, drills that touch only processes (see `faultline drill list`) run on a database of
+yours instead, in a queue of their own with workers of their own, and ask before they begin. The
+transition log is on meanwhile, which costs about half of that database's throughput; what the drill
+left is removed afterwards. For staging.
+
 Examples:
   faultline drill run kill-worker
-  faultline drill run fast --seed 7 --report drills";
+  faultline drill run fast --seed 7 --report drills
+  faultline drill run random --seeds 50
+  faultline drill run kill-worker --against postgres://staging.example/jobs";
+
+/// What starting, healing, draining and judging take beside the load, about.
+const BEYOND_LOAD: Duration = Duration::from_secs(8);
+/// Between two steps of the progress bar.
+const TICK: Duration = Duration::from_millis(200);
 
 /// What to do with drills.
 #[derive(Subcommand)]
@@ -46,6 +61,10 @@ pub(crate) struct RunOptions {
     #[arg(long, default_value_t = 1)]
     seed: u64,
 
+    /// Run each drill so many times, with the seeds that follow
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    seeds: u64,
+
     /// How long load and faults last [default: the drill's own]
     #[arg(long, value_name = "DURATION", value_parser = cli::duration)]
     duration: Option<Duration>,
@@ -57,6 +76,14 @@ pub(crate) struct RunOptions {
     /// Where to keep the reports and the evidence [default: kept only when a drill fails]
     #[arg(long, value_name = "DIR")]
     report: Option<PathBuf>,
+
+    /// Run on this migrated database instead of a private one
+    #[arg(long, value_name = "URL")]
+    against: Option<String>,
+
+    /// The name of that database, typed again, where no terminal can ask for it
+    #[arg(long, value_name = "NAME", requires = "against")]
+    confirm: Option<String>,
 }
 
 /// Flags of the hidden worker.
@@ -95,15 +122,24 @@ struct Listed {
     name: &'static str,
     summary: &'static str,
     duration_s: u64,
+    fast: bool,
+    against: bool,
 }
 
 fn list(global: &Global) -> Done {
-    let listed =
-        |d: &faultline_drill::Drill| Listed { name: d.name, summary: d.summary, duration_s: d.duration.as_secs() };
+    let listed = |d: &faultline_drill::Drill| Listed {
+        name: d.name,
+        summary: d.summary,
+        duration_s: d.duration.as_secs(),
+        fast: d.fast,
+        against: d.touches_only_processes,
+    };
     let items: Vec<Listed> = DRILLS.iter().map(listed).collect();
-    let mut table = Table::new(&["NAME", "LOAD", "WHAT IT DOES"]);
+    let mut table = Table::new(&["NAME", "LOAD", "FAST", "AGAINST", "WHAT IT DOES"]);
     for item in &items {
-        table.row(&[item.name.to_owned(), format!("{} s", item.duration_s), item.summary.to_owned()]);
+        let yes = |is: bool| if is { "yes" } else { "" }.to_owned();
+        let load = format!("{} s", item.duration_s);
+        table.row(&[item.name.to_owned(), load, yes(item.fast), yes(item.against), item.summary.to_owned()]);
     }
     output::list(global.output, "drills", &items, None, &table)?;
     Ok(ExitCode::SUCCESS)
@@ -112,12 +148,20 @@ fn list(global: &Global) -> Done {
 async fn run_all(options: &RunOptions, global: &Global) -> Done {
     let drills = select(&options.names).map_err(|error| usage(error.to_string()))?;
     let stop = stop_token(|| ())?;
+    if let Some(url) = &options.against {
+        confirm(url, options.confirm.as_deref())?;
+    }
     let program = std::env::current_exe().context("cannot tell where this program is")?;
-    let how = Options { program, seed: options.seed, duration: options.duration, workers: options.workers };
+    let (duration, workers, against) = (options.duration, options.workers, options.against.clone());
+    let how = Options { program, seed: options.seed, duration, workers, against };
     let mut reports = Vec::new();
     let mut skipped = 0;
-    for drill in drills {
-        crate::exit::say(&format!("drill {}", drill.name));
+    let seeds = options.seed..options.seed.saturating_add(options.seeds);
+    let runs: Vec<_> = drills.into_iter().flat_map(|drill| seeds.clone().map(move |seed| (drill, seed))).collect();
+    let count = runs.len();
+    for (number, (drill, seed)) in runs.into_iter().enumerate() {
+        crate::exit::say(&format!("drill {} ({} of {count})", drill.name, number + 1));
+        let how = Options { seed, ..how.clone() };
         let report = match run_one(drill, &how, options.report.as_deref(), &stop).await {
             Ok(report) => report,
             Err(error) if matches!(error.downcast_ref(), Some(DrillError::Needs(_))) => {
@@ -152,11 +196,13 @@ async fn run_one(
     if dir.read_dir().is_ok_and(|mut entries| entries.next().is_some()) {
         return Err(usage(format!("{} is not empty: name another directory", dir.display())));
     }
-    let tell = |line: &str| crate::exit::say(&format!("  {line}"));
+    let bar = progress(how.duration.unwrap_or(drill.duration));
+    let tell = |line: &str| bar.suspend(|| crate::exit::say(&format!("  {line}")));
     let ran = run_drill(drill, how, &dir, stop, &tell).await;
+    bar.finish_and_clear();
     let explained = match &ran {
         Ok(report) => report.passed,
-        Err(error) => matches!(error, DrillError::Interrupted | DrillError::Needs(_)),
+        Err(error) => matches!(error, DrillError::Interrupted | DrillError::Needs(_) | DrillError::Against(_)),
     };
     if !explained && kept.is_none() {
         crate::exit::say(&format!("  the evidence is kept in {}", temporary.keep().display()));
@@ -164,6 +210,49 @@ async fn run_one(
         crate::exit::say(&format!("  the report is {}", dir.join("report.html").display()));
     }
     Ok(ran?)
+}
+
+/// A bar on the terminal while a drill runs; none where nobody watches.
+fn progress(load: Duration) -> ProgressBar {
+    let bar = ProgressBar::new((load + BEYOND_LOAD).as_secs());
+    let style = ProgressStyle::with_template("  {spinner} [{wide_bar}] {pos} of about {len} s").ok();
+    bar.set_style(style.unwrap_or_else(ProgressStyle::default_bar));
+    bar.enable_steady_tick(TICK);
+    let ticking = bar.downgrade();
+    tokio::spawn(async move {
+        let began = tokio::time::Instant::now();
+        while let Some(bar) = ticking.upgrade().filter(|bar| !bar.is_finished()) {
+            bar.set_position(began.elapsed().as_secs());
+            tokio::time::sleep(TICK).await;
+        }
+    });
+    bar
+}
+
+/// Nobody breaks workers on a database by a slip: its name must be typed.
+fn confirm(url: &str, given: Option<&str>) -> anyhow::Result<()> {
+    let name = faultline::tokio_postgres::Config::from_str(url)
+        .ok()
+        .and_then(|config| config.get_dbname().map(str::to_owned))
+        .ok_or_else(|| usage("--against must name a database: postgres://user@host:5432/name"))?;
+    let typed = match given {
+        Some(typed) => typed.to_owned(),
+        None if std::io::stdin().is_terminal() => {
+            crate::exit::say(&format!(
+                "This starts workers on the database {name}, in a queue of their own, kills them, and switches the transition \
+                 log on meanwhile.\nType the name of the database to go on:"
+            ));
+            let mut line = String::new();
+            std::io::stdin().read_line(&mut line)?;
+            line.trim().to_owned()
+        }
+        None => {
+            return Err(usage(
+                "--against wants to be confirmed: run it in a terminal or pass --confirm with the database's name",
+            ));
+        }
+    };
+    if typed == name { Ok(()) } else { Err(usage(format!("not confirmed: the database is called {name}"))) }
 }
 
 /// Runs the hidden worker of drills.

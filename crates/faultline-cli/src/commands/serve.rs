@@ -13,7 +13,7 @@ use crate::output;
 use crate::signals::stop_token;
 use anyhow::{Context, anyhow, bail};
 use clap::Args;
-use faultline::{Client, Reaper};
+use faultline::{Client, Metrics, Reaper};
 use faultline_server::{Auth, ServerConfig};
 use faultline_store::{Database, Error, tokens};
 use std::io::ErrorKind;
@@ -68,7 +68,8 @@ pub(crate) struct Options {
 pub(crate) async fn run(options: &Options, global: &Global) -> Done {
     let url = url(global)?;
     let database = Database::new(&url, "faultline serve", SESSIONS).map_err(|error| usage(error.to_string()))?;
-    let listener = listen(&options.host, options.port).await?;
+    let metrics = database.metrics().clone();
+    let listener = listen(&options.host, options.port, "--port").await?;
     let address = address(&listener)?;
     let stop = stop_token(|| ())?;
     if options.exit_with_parent {
@@ -94,35 +95,42 @@ pub(crate) async fn run(options: &Options, global: &Global) -> Done {
     let maintenance = Reaper::all_queues(&Client::of(database.clone())).lease_ttl(options.lease_ttl);
     let maintenance = tokio::spawn(maintenance.run_until(stop.clone()));
     output::line(&format!("ready http://{address}"))?;
-    serve(listener, &url, auth, may_be_open.then_some(&database), &stop).await?;
+    let api = Api { url, metrics };
+    serve(listener, &api, auth, may_be_open.then_some(&database), &stop).await?;
     maintenance.await.context("the maintenance has failed")?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Listens, or says what to do.
-pub(crate) async fn listen(host: &str, port: u16) -> anyhow::Result<TcpListener> {
+/// Listens, or says what to do with which flag.
+pub(crate) async fn listen(host: &str, port: u16, flag: &str) -> anyhow::Result<TcpListener> {
     TcpListener::bind((host, port)).await.map_err(|error| match error.kind() {
         ErrorKind::AddrInUse => {
-            anyhow!("port {port} on {host} is in use: stop what uses it, or choose another with --port")
+            anyhow!("port {port} on {host} is in use: stop what uses it, or choose another with {flag}")
         }
         ErrorKind::PermissionDenied => {
-            anyhow!("may not listen on port {port}: choose one above 1023 with --port")
+            anyhow!("may not listen on port {port}: choose one above 1023 with {flag}")
         }
         _ => anyhow!("cannot listen on {host} port {port}: {error}"),
     })
+}
+
+/// What a server serves.
+struct Api {
+    url: String,
+    metrics: Metrics,
 }
 
 /// Serves until the stop. A server that demands tokens only because nobody knows whether there are any is opened once
 /// `undecided`, the database to ask, says that there are none.
 async fn serve(
     listener: TcpListener,
-    url: &str,
+    api: &Api,
     auth: Auth,
     undecided: Option<&Database>,
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
     let undecided = undecided.filter(|_| auth == Auth::Tokens);
-    let Some(database) = undecided else { return serve_as(listener, url, auth, stop.clone()).await };
+    let Some(database) = undecided else { return serve_as(listener, api, auth, stop.clone()).await };
     let (first, second) = twice(listener)?;
     let closed = stop.child_token();
     let ask_on = async {
@@ -132,7 +140,7 @@ async fn serve(
         }
         open
     };
-    let (served, open) = tokio::join!(serve_as(first, url, auth, closed.clone()), async {
+    let (served, open) = tokio::join!(serve_as(first, api, auth, closed.clone()), async {
         tokio::select! {
             open = ask_on => open,
             () = stop.cancelled() => false,
@@ -143,12 +151,13 @@ async fn serve(
         return Ok(());
     }
     tracing::info!("there are no tokens: none are demanded");
-    serve_as(second, url, Auth::None, stop.clone()).await
+    serve_as(second, api, Auth::None, stop.clone()).await
 }
 
-async fn serve_as(listener: TcpListener, url: &str, auth: Auth, stop: CancellationToken) -> anyhow::Result<()> {
-    let mut config = ServerConfig::new(url);
+async fn serve_as(listener: TcpListener, api: &Api, auth: Auth, stop: CancellationToken) -> anyhow::Result<()> {
+    let mut config = ServerConfig::new(&api.url);
     config.auth = auth;
+    config.metrics = api.metrics.clone();
     faultline_server::serve(listener, config, stop).await.map_err(|error| usage(error.to_string()))
 }
 
@@ -190,7 +199,8 @@ pub(crate) async fn serve_private(listener: TcpListener, url: &str, stop: Cancel
     let database = Database::new(url, "faultline dev", SESSIONS)?;
     let maintenance = tokio::spawn(Reaper::all_queues(&Client::of(database.clone())).run_until(stop.clone()));
     let auth = if matches!(ask(&database).await, Tokens::Some) { Auth::Tokens } else { Auth::None };
-    serve_as(listener, url, auth, stop).await?;
+    let api = Api { url: url.to_owned(), metrics: database.metrics().clone() };
+    serve_as(listener, &api, auth, stop).await?;
     maintenance.await.context("the maintenance has failed")
 }
 

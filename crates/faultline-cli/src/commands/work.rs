@@ -3,22 +3,25 @@
 use crate::attempt::Facts;
 use crate::cli::{self, Global};
 use crate::commands::database::when_migrated;
+use crate::commands::serve::{address, listen};
 use crate::connection::{self, url};
 use crate::demo;
 use crate::exec::{Exec, Groups, Program};
 use crate::exit::{Done, usage};
+use crate::output;
 use crate::signals::stop_token;
 use crate::webhook::{Secrets, Webhook};
 use anyhow::anyhow;
 use clap::{ArgGroup, Args};
 use faultline::{Client, Error, Worker};
 use faultline_core::{job, limits};
+use faultline_server::serve_metrics;
 use faultline_store::{DEFAULT_POOL_SIZE, Database};
 use http::Uri;
 use std::process::ExitCode;
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// Jobs that run at once unless told otherwise: each may be a process of its own.
 const CONCURRENCY: usize = 10;
@@ -93,6 +96,10 @@ pub(crate) struct Options {
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = cli::duration, env = "FAULTLINE_WAIT", hide_env_values = true)]
     wait: Duration,
 
+    /// Serve metrics at http://HOST:PORT/metrics, without a token; a port alone means 127.0.0.1
+    #[arg(long, value_name = "[HOST:]PORT", value_parser = metrics_address, env = "FAULTLINE_METRICS", hide_env_values = true)]
+    metrics: Option<(String, u16)>,
+
     /// Stop when standard input ends: the parent holds its other end
     #[arg(long, hide = true)]
     exit_with_parent: bool,
@@ -113,6 +120,10 @@ pub(crate) async fn run(options: &Options, global: &Global) -> Done {
     let database =
         Database::new(&url(global)?, "faultline work", DEFAULT_POOL_SIZE).map_err(|error| usage(error.to_string()))?;
     let shown = database.shown().to_owned();
+    let shown_metrics = match &options.metrics {
+        Some((host, port)) => Some(show_metrics(host, *port, &database).await?),
+        None => None,
+    };
     let stop = stop_token(move || groups.kill_all())?;
     if options.exit_with_parent {
         tokio::spawn(follow_parent(stop.clone()));
@@ -131,12 +142,31 @@ pub(crate) async fn run(options: &Options, global: &Global) -> Done {
     if let Mode::Exec(exec) = &mode {
         exec.wait().await;
     }
+    drop(shown_metrics);
     ran.map_err(|error| match error {
         Error::Invalid(invalid) => usage(invalid.to_string()),
         Error::Store(error) => connection::explain(&error, &shown),
         other => anyhow!(other),
     })?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Serves the metrics of the worker until the guard is dropped, which is after its end: until then they can be looked at.
+async fn show_metrics(host: &str, port: u16, database: &Database) -> anyhow::Result<DropGuard> {
+    let listener = listen(host, port, "--metrics").await?;
+    let address = address(&listener)?;
+    let shutdown = CancellationToken::new();
+    tokio::spawn(serve_metrics(listener, database.metrics().clone(), shutdown.clone()));
+    output::line(&format!("metrics http://{address}/metrics"))?;
+    Ok(shutdown.drop_guard())
+}
+
+/// Reads `[HOST:]PORT` for clap.
+fn metrics_address(text: &str) -> Result<(String, u16), String> {
+    let (host, port) = text.rsplit_once(':').unwrap_or(("127.0.0.1", text));
+    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    let port = port.parse().map_err(|_| "expected a port, or an address such as 0.0.0.0:9100".to_owned())?;
+    Ok((host.to_owned(), port))
 }
 
 fn mode(options: &Options, groups: Groups) -> anyhow::Result<Mode> {

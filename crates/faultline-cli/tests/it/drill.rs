@@ -1,6 +1,9 @@
 //! Drills as users run them, short: each must pass, a seed must repeat its schedule, and nothing may stay behind.
 
-use crate::common::{Answer, Background, program, run, until, until_gone};
+use crate::common::{
+    Answer, Background, database, empty_database, enqueue, faultline, program, run, until, until_gone,
+};
+use faultline_cluster::testing::cluster;
 use rustix::process::Signal;
 use serde_json::Value;
 use std::collections::HashMap;
@@ -33,7 +36,7 @@ fn passes(name: &str, duration: &str) -> Value {
 
 #[test]
 fn jobs_of_killed_workers_are_recovered_within_the_promised_time() {
-    let report = passes("kill-worker", "4s");
+    let report = passes("kill-worker", "5s");
     assert!(report["recovery"]["p99_ms"].as_i64().unwrap() < 4000, "{report:#}");
 }
 
@@ -138,4 +141,40 @@ fn a_drill_that_lacks_something_is_skipped_and_that_is_no_pass() {
     assert_eq!(answer.code, 1, "{answer:?}");
     assert!(answer.err.contains("skipped: needs the PostgreSQL server programs"), "{answer:?}");
     assert!(answer.out.contains("0 of 1 drills passed, 1 skipped"), "{answer:?}");
+}
+
+/// Everything that a drill could leave in a database.
+const LEFT: &str =
+    "select (select count(*) from faultline.jobs) || ' ' || (select count(*) from faultline.job_history) || ' '
+    || (select count(*) from faultline.job_attempts) || ' ' || (select count(*) from faultline.idempotency_keys) || ' '
+    || (select count(*) from faultline.job_events) || ' ' || (to_regnamespace('faultline_drill') is null) || ' '
+    || (not faultline.audit_is_on())";
+
+#[test]
+fn a_drill_against_a_database_of_ones_own_leaves_it_as_it_was() {
+    let _alone = alone();
+    let database = database();
+    enqueue(&database, &["mine", "{}", "--key", "a"]);
+    let (url, name) = (database.url(), database.name());
+    let before = cluster().psql(name, LEFT).unwrap();
+    let against = ["drill", "run", "kill-worker", "--duration", "5s", "--against", &url];
+    let unconfirmed = run(&mut program(&against)).error(2);
+    assert!(unconfirmed.contains("--confirm"), "{unconfirmed}");
+    let wrong = run(&mut program(&[&against[..], &["--confirm", "other"]].concat())).error(2);
+    assert!(wrong.contains(name), "{wrong}");
+    let reports = run(&mut program(&[&against[..], &["--confirm", name, "-o", "json"]].concat())).json();
+    assert!(reports[0]["jobs"].as_u64().unwrap() > 10, "{reports:#}");
+    assert_eq!(cluster().psql(name, LEFT).unwrap(), before);
+}
+
+#[test]
+fn a_drill_that_breaks_the_database_does_not_run_against_one_of_somebodys_own() {
+    let database = database();
+    let (url, name) = (database.url(), database.name());
+    let against = |drill, url: &str| run(&mut program(&["drill", "run", drill, "--against", url, "--confirm", name]));
+    assert!(against("database-outage", &url).err.contains("breaks more than its own processes"));
+    assert!(faultline(&database, &["audit", "status"]).ok().out.contains("off"));
+    let empty = empty_database();
+    let answer = run(&mut program(&["drill", "run", "zombie", "--against", &empty.url(), "--confirm", empty.name()]));
+    assert!(answer.code == 1 && answer.err.contains("migrat"), "{answer:?}");
 }

@@ -14,6 +14,7 @@ pub(crate) const DRILL: Drill = Drill {
     required: &[(Required::Success, 10), (Required::Retry, 5)],
     load: Load { pause: Duration::from_millis(80), timeout: "500ms", ..Drill::CALM.load },
     work,
+    touches_only_processes: true,
     ..Drill::CALM
 };
 

@@ -30,6 +30,7 @@ pub(crate) const DRILL: Drill = Drill {
     lease_ttl: DEFAULT_LEASE,
     load: Load { pause: Duration::from_millis(60), ..Drill::CALM.load },
     plan,
+    touches_only_processes: true,
     // Some take longer, so that a worker always has something to renew and to wait for.
     work: |rng, number| {
         let calm = Work::calm(rng, number);

@@ -1,11 +1,19 @@
 //! One file a drill: what it does, under which load, what must have happened in it.
 
+pub(crate) mod backend_storm;
+pub(crate) mod commit_cut;
 pub(crate) mod database_outage;
 pub(crate) mod duplicate_submission;
 pub(crate) mod failing_jobs;
+pub(crate) mod failover;
+pub(crate) mod failover_async;
+pub(crate) mod flaky_network;
 pub(crate) mod kill_worker;
 pub(crate) mod lease_expiry;
+pub(crate) mod lost_notify;
 pub(crate) mod mass_stall;
+pub(crate) mod partition;
 pub(crate) mod poison;
+pub(crate) mod random;
 pub(crate) mod shutdown;
 pub(crate) mod zombie;

@@ -37,6 +37,7 @@ pub(crate) const DRILL: Drill = Drill {
         let calm = Work::calm(rng, number);
         Work { ms: rng.random_range(200..700), hold_ms: rng.random_range(100..400), blocking: true, ..calm }
     },
+    touches_only_processes: true,
     ..Drill::CALM
 };
 

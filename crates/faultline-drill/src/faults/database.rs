@@ -2,15 +2,24 @@
 
 use crate::DrillError;
 use crate::database;
+use crate::history::{Lines, wall_ns};
 use crate::stage::Stage;
-use faultline_check::witness::{FaultKind, Phase};
+use faultline_check::witness::{FaultKind, FaultRecord, Phase};
 use faultline_cluster::{Cluster, ClusterError, Mode};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 use rustix::process::{Pid, Signal, kill_process};
 use serde::Serialize;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
+use tokio_postgres::Client;
+use tokio_util::task::AbortOnDropHandle;
 
+/// Strikes of storms are numbered from here on, those of each storm apart.
+const STRIKES: u64 = 1 << 32;
+const MOST_STRIKES: u64 = 1 << 20;
 /// How long Postgres may take to recover by itself.
 const BACK_LIMIT: Duration = Duration::from_secs(30);
 /// Between two looks whether it has.
@@ -32,6 +41,20 @@ pub enum Outage {
     Pause,
 }
 
+impl Outage {
+    /// Takes Postgres away.
+    pub(super) fn take(self, cluster: &mut Cluster) -> Result<(), ClusterError> {
+        match self {
+            Self::Fast => cluster.stop(Mode::Fast),
+            Self::Immediate => cluster.stop(Mode::Immediate),
+            Self::Kill => cluster.kill(),
+            Self::Pause => cluster.pause(),
+            // Its backend is killed, and the cluster goes down and comes back by itself.
+            Self::Backend => Ok(()),
+        }
+    }
+}
+
 /// A fault of the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(tag = "fault", rename_all = "kebab-case")]
@@ -41,6 +64,27 @@ pub enum Database {
         /// How.
         how: Outage,
     },
+    /// Sessions of random processes are ended or their statements cancelled, one every `every_ms` until the end.
+    Storm {
+        /// Which.
+        strike: Strike,
+        /// Between two.
+        every_ms: u64,
+        /// What the choice of sessions is computed from.
+        seed: u64,
+    },
+}
+
+/// What happens to a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Strike {
+    /// `pg_cancel_backend`.
+    Cancel,
+    /// `pg_terminate_backend`.
+    Terminate,
+    /// Now this, now that.
+    Either,
 }
 
 impl Database {
@@ -48,14 +92,17 @@ impl Database {
         match self {
             Self::Outage { how } => {
                 stage.log(number, Phase::Invoke, FaultKind::DatabaseDown, None)?;
-                let away: fn(&mut Cluster) -> Result<(), ClusterError> = match how {
-                    Outage::Fast => |cluster| cluster.stop(Mode::Fast),
-                    Outage::Immediate => |cluster| cluster.stop(Mode::Immediate),
-                    Outage::Kill => Cluster::kill,
-                    Outage::Pause => Cluster::pause,
-                    Outage::Backend => return kill_backend(stage).await,
-                };
-                stage.with_cluster(away).await
+                match how {
+                    Outage::Backend => kill_backend(stage).await,
+                    how => stage.with_cluster(move |cluster| how.take(cluster)).await,
+                }
+            }
+            Self::Storm { strike, every_ms, seed } => {
+                let client = database::connect(&stage.launcher.url).await?;
+                let every = Duration::from_millis(every_ms);
+                let storm = storm(client, stage.nemesis.clone(), number, (strike, every), StdRng::seed_from_u64(seed));
+                stage.going_on.insert(number, AbortOnDropHandle::new(tokio::spawn(storm)));
+                Ok(())
             }
         }
     }
@@ -70,7 +117,30 @@ impl Database {
                 }
                 stage.log(number, Phase::Ok, FaultKind::DatabaseDown, None)
             }
+            Self::Storm { .. } => {
+                stage.going_on.remove(&number);
+                Ok(())
+            }
         }
+    }
+}
+
+/// Strikes until it is dropped; each strike is noted by itself.
+async fn storm(client: Client, nemesis: Arc<Lines>, number: u64, how: (Strike, Duration), mut rng: StdRng) {
+    for nth in 1.. {
+        let cancel = match how.0 {
+            Strike::Cancel => true,
+            Strike::Terminate => false,
+            Strike::Either => rng.random_bool(0.5),
+        };
+        let fault = STRIKES + number * MOST_STRIKES + nth;
+        let (wall_ns, kind) = (wall_ns(), FaultKind::BackendKill);
+        if database::strike(&client, cancel, rng.random()).await.unwrap_or(false) {
+            let (phase, at) = (Phase::Invoke, None);
+            let record = FaultRecord { fault, phase, kind, wall_ns, process: None, owner: None, at };
+            nemesis.write(&record).expect("a log on the local disk can be written");
+        }
+        tokio::time::sleep(how.1).await;
     }
 }
 
@@ -100,6 +170,7 @@ impl fmt::Display for Database {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Outage { how } => write!(f, "Postgres is away ({how:?})"),
+            Self::Storm { strike, every_ms, .. } => write!(f, "{strike:?} of a session every {every_ms} ms"),
         }
     }
 }

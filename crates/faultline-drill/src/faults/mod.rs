@@ -1,10 +1,14 @@
 //! Faults: one file for each thing that they act on. Each has a beginning and, where it lasts, an end; several may last at once.
 
 mod database;
+mod network;
 mod process;
+mod replication;
 
-pub use database::{Database, Outage};
+pub use database::{Database, Outage, Strike};
+pub use network::{Network, Who};
 pub use process::{Process, Signals};
+pub use replication::Replication;
 
 use crate::DrillError;
 use crate::stage::Stage;
@@ -19,6 +23,10 @@ pub enum Fault {
     Database(Database),
     /// On a worker or the API.
     Process(Process),
+    /// On the network between a process and the database.
+    Network(Network),
+    /// On a primary and its standby.
+    Replication(Replication),
 }
 
 impl Fault {
@@ -27,6 +35,8 @@ impl Fault {
         match self {
             Self::Database(fault) => fault.begin(stage, number).await,
             Self::Process(fault) => fault.begin(stage, number).await,
+            Self::Network(fault) => fault.begin(stage, number).await,
+            Self::Replication(fault) => fault.begin(stage, number).await,
         }
     }
 
@@ -35,6 +45,8 @@ impl Fault {
         match self {
             Self::Database(fault) => fault.end(stage, number).await,
             Self::Process(fault) => fault.end(stage, number).await,
+            Self::Network(fault) => fault.end(stage, number),
+            Self::Replication(fault) => fault.end(stage, number).await,
         }
     }
 }
@@ -44,6 +56,8 @@ impl fmt::Display for Fault {
         match self {
             Self::Database(fault) => fault.fmt(f),
             Self::Process(fault) => fault.fmt(f),
+            Self::Network(fault) => fault.fmt(f),
+            Self::Replication(fault) => fault.fmt(f),
         }
     }
 }

@@ -99,6 +99,7 @@ pub(crate) async fn root() -> Response {
         "version": env!("CARGO_PKG_VERSION"),
         "openapi": "/openapi.json",
         "health": "/health",
+        "metrics": "/metrics",
         "jobs": "/v1/jobs",
         "queues": "/v1/queues",
         "workers": "/v1/workers",

@@ -11,6 +11,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use faultline_core::{JobId, State as CoreState};
+use faultline_metrics::Operator;
 use faultline_store::operate::{self, Cancel, Retry};
 use serde::Serialize;
 use std::sync::Arc;
@@ -43,7 +44,9 @@ pub(crate) async fn cancel(
     PathId(id): PathId,
     Extension(Actor(actor)): Extension<Actor>,
 ) -> Answer<Json<CancelView>> {
-    match app.call(async |client| operate::cancel(client, &actor, id).await).await? {
+    let answer = app.call(async |client| operate::cancel(client, &actor, id).await).await?;
+    count(&app, answer.metric());
+    match answer {
         Cancel::Cancelled => Ok(Json(CancelView { id, state: JobState::Cancelled, cancel_requested: false })),
         Cancel::Requested => Ok(Json(CancelView { id, state: JobState::Running, cancel_requested: true })),
         Cancel::Unknown => Err(unknown_job(id)),
@@ -51,6 +54,12 @@ pub(crate) async fn cancel(
             let state = read_job(&app, id).await?.state;
             Err(Kind::JobFinished.because(format!("the job has ended: it is {state}")).with_job(id, Some(state)))
         }
+    }
+}
+
+fn count(app: &App, changed: Option<Operator>) {
+    if let Some(changed) = changed {
+        app.config.metrics.engine().operated(changed);
     }
 }
 
@@ -75,7 +84,9 @@ pub(crate) async fn retry(
     Extension(Actor(actor)): Extension<Actor>,
 ) -> Answer<Response> {
     let successor = new_job_id();
-    let (next, created) = match app.call(async |client| operate::retry(client, &actor, id, successor).await).await? {
+    let answer = app.call(async |client| operate::retry(client, &actor, id, successor).await).await?;
+    count(&app, answer.metric());
+    let (next, created) = match answer {
         // Our own id: made by this request, though perhaps by a call whose answer was lost.
         Retry::Successor { id: next, created } => (next, created || next == successor),
         Retry::MovedToNow | Retry::AlreadyDue => (id, false),

@@ -92,7 +92,7 @@ impl Fleet {
             presence_server = pg_postmaster_start_time() where id = $1";
         self.session.execute(gone, &[&id.0]).await.unwrap();
         assert_eq!(watch(&self.session, &self.queues, LOOK_AT).await.unwrap().absent, [id]);
-        bury(&self.session, &[id], LOOK_AT).await.unwrap();
+        bury(&self.session, &[id], LOOK_AT, &mut Vec::new()).await.unwrap();
     }
 
     async fn expire(&self) {

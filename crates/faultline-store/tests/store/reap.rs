@@ -7,12 +7,22 @@ use crate::common::{
 use faultline_core::{JobId, NewJob, State, WorkerId};
 use faultline_store::lease::renew;
 use faultline_store::presence::{register, stop};
-use faultline_store::reap::{REAP_LIMIT, bury, reap, watch};
+use faultline_store::reap::{REAP_LIMIT, Reaped, bury, reap, watch};
 use faultline_store::{Database, Plans, Session};
 use std::collections::HashSet;
 
 fn queues() -> Vec<String> {
     vec![QUEUE.into()]
+}
+
+fn told(reaped: &[Reaped]) -> Vec<(JobId, State)> {
+    reaped.iter().map(|one| (one.id, one.state)).collect()
+}
+
+async fn buried(session: &Session, id: WorkerId) -> Vec<(JobId, State)> {
+    let mut reaped = Vec::new();
+    bury(session, &[id], LOOK_AT, &mut reaped).await.unwrap();
+    told(&reaped)
 }
 
 async fn reaper(db: &Db) -> Session {
@@ -68,7 +78,7 @@ async fn of_renewal_and_reap_at_one_instant_each_job_goes_to_exactly_one() {
         let held: Vec<_> = claimed.iter().map(|job| (job.id, job.lease_id)).collect();
         let (renewed, reaped) = tokio::join!(renew(&keeper, QUEUE, &held, LONG), reap(&reaper, &queues, &[], LOOK_AT));
         let renewed: HashSet<JobId> = renewed.unwrap().iter().map(|one| one.id).collect();
-        let reaped: HashSet<JobId> = reaped.unwrap().iter().map(|one| one.0).collect();
+        let reaped: HashSet<JobId> = reaped.unwrap().iter().map(|one| one.id).collect();
         assert!(renewed.is_disjoint(&reaped), "told that it is renewed, and reaped");
         assert_eq!(count(&keeper, "faultline.jobs where state = 'running'").await, renewed.len() as i64);
         keeper.batch_execute("truncate faultline.jobs").await.unwrap();
@@ -85,10 +95,10 @@ async fn many_reapers_at_once_reap_each_job_once() {
     let calls = sessions.iter().map(|session| reap(session, &queues, &[], LOOK_AT));
     let mut reaped: Vec<JobId> = Vec::new();
     for answer in futures_util::future::join_all(calls).await {
-        reaped.extend(answer.unwrap().into_iter().map(|(id, _)| id));
+        reaped.extend(answer.unwrap().into_iter().map(|one| one.id));
     }
     // What one of them went around because another held it, the next round finds.
-    reaped.extend(reap(&sessions[0], &queues, &[], LOOK_AT).await.unwrap().into_iter().map(|(id, _)| id));
+    reaped.extend(reap(&sessions[0], &queues, &[], LOOK_AT).await.unwrap().into_iter().map(|one| one.id));
     assert_eq!((reaped.len(), reaped.iter().collect::<HashSet<_>>().len()), (300, 300));
     assert_eq!(count(&sessions[0], "faultline.job_attempts").await, 300);
 }
@@ -102,10 +112,10 @@ async fn a_row_that_somebody_has_locked_is_skipped_and_the_others_are_reaped() {
     holder.batch_execute("begin").await.unwrap();
     assert_eq!(end(&holder, &claimed[1], complete()).await, SUCCEEDED);
     let reaped = tokio::time::timeout(DEADLINE, reap(&session, &queues(), &[], LOOK_AT)).await.unwrap().unwrap();
-    let reaped: HashSet<JobId> = reaped.into_iter().map(|(id, _)| id).collect();
+    let reaped: HashSet<JobId> = reaped.into_iter().map(|one| one.id).collect();
     assert_eq!(reaped, HashSet::from([claimed[0].id, claimed[2].id]));
     holder.batch_execute("rollback").await.unwrap();
-    assert_eq!(reap(&session, &queues(), &[], LOOK_AT).await.unwrap(), [(claimed[1].id, State::Queued)]);
+    assert_eq!(told(&reap(&session, &queues(), &[], LOOK_AT).await.unwrap()), [(claimed[1].id, State::Queued)]);
 }
 
 #[tokio::test]
@@ -129,7 +139,8 @@ async fn a_job_without_an_attempt_left_ends_as_a_crash_loop() {
     put(&session, &new).await;
     for expected in [State::Queued, State::Failed] {
         assert_eq!(take(&session, 1, EXPIRED).await.len(), 1);
-        assert_eq!(reap(&session, &queues(), &[], LOOK_AT).await.unwrap(), [(new.id, expected)]);
+        let reaped = reap(&session, &queues(), &[], LOOK_AT).await.unwrap();
+        assert_eq!((reaped.len(), reaped[0].id, reaped[0].state), (1, new.id, expected));
     }
     let ended = facts(&session, new.id).await;
     assert_eq!(ended.short(), "failed 2/2 [1:expired]");
@@ -152,9 +163,9 @@ async fn a_worker_is_absent_only_while_its_session_is_gone() {
     assert_eq!(absent().await, [id]);
     let back = present(&db, id).await;
     assert_eq!(absent().await, []);
-    assert_eq!(bury(&session, &[id], LOOK_AT).await.unwrap(), [], "it came back within its grace");
+    assert_eq!(buried(&session, id).await, [], "it came back within its grace");
     leave(&session, back).await;
-    assert_eq!(bury(&session, &[id], LOOK_AT).await.unwrap(), [(held.id, State::Queued)]);
+    assert_eq!(buried(&session, id).await, [(held.id, State::Queued)]);
     assert_eq!(facts(&session, held.id).await.short(), "queued 1/1 [1:lost]");
     assert_eq!(
         watch(&session, &queues(), LOOK_AT).await.unwrap(),
@@ -191,7 +202,7 @@ async fn a_worker_without_presence_is_never_taken_for_absent() {
     take_for(&session, id, 1, LONG).await;
     assert_eq!(watch(&session, &queues(), LOOK_AT).await.unwrap().absent, []);
     // It was seen missing when it still had a session of its own, and came back through a pooler.
-    assert_eq!(bury(&session, &[id], LOOK_AT).await.unwrap(), []);
+    assert_eq!(buried(&session, id).await, []);
     assert_eq!(count(&session, "faultline.workers where stopped_at is null").await, 1);
 }
 
@@ -272,7 +283,7 @@ async fn a_paused_queue_is_reaped_all_the_same() {
     faultline_store::operate::pause(&session, "test", QUEUE, None).await.unwrap();
     let seen = watch(&session, &queues(), LOOK_AT).await.unwrap();
     assert_eq!((seen.due, seen.expired), (vec![], queues()));
-    assert_eq!(reap(&session, &queues(), &[], LOOK_AT).await.unwrap(), [(held.id, State::Queued)]);
+    assert_eq!(told(&reap(&session, &queues(), &[], LOOK_AT).await.unwrap()), [(held.id, State::Queued)]);
 }
 
 #[tokio::test]

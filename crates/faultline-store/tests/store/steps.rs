@@ -75,7 +75,7 @@ impl Step {
             Self::Snooze => case.end(client, Ending::Snooze(Duration::from_secs(60))).await,
             Self::Cancel => format!("{:?}", cancel(client, "test", case.id()).await.unwrap()),
             Self::Reap => match reap(client, std::slice::from_ref(queue), &[case.owner], 1000).await.unwrap().first() {
-                Some((id, state)) if *id == case.id() => format!("reaped to {state}"),
+                Some(one) if one.id == case.id() => format!("reaped to {}", one.state),
                 Some(other) => panic!("reaped {other:?}"),
                 None => "nothing".into(),
             },

@@ -7,6 +7,7 @@ use crate::failure::{Failure, Then};
 use crate::run::Run;
 use crate::worker::registry::Why;
 use faultline_core::{json, text};
+use faultline_metrics::Cause;
 use faultline_store::finish::Ending;
 use futures_util::FutureExt;
 use serde::Serialize;
@@ -16,7 +17,11 @@ use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
+
+/// Why a strict worker gives a job back.
+const OVERDUE: &str = "no renewal of the lease was answered in time";
 
 type Answer = Pin<Box<dyn Future<Output = Result<Option<Box<RawValue>>, Failure>> + Send>>;
 
@@ -86,40 +91,54 @@ fn result<T: Serialize>(answer: Result<T, Failure>) -> Result<Option<Box<RawValu
 
 /// What is to be done with the job after an attempt.
 pub(crate) enum Verdict {
-    /// Tell the database.
-    End(Ending),
+    /// Tell the database; why, where it did not go well.
+    End(Ending, Option<Cause>),
     /// The transaction of `complete_in` has decided; see how.
     SeeTransaction,
     /// The lease is lost: nothing is left to tell.
     Lost,
 }
 
-/// Runs the handler to its end. `fraction` is a uniform random number for the jitter.
-pub(crate) async fn run(handler: &Arc<dyn Handler>, run: Run, fraction: f64) -> Verdict {
+/// Runs the handler to its end, in strict mode to the local deadline of its lease at most. `fraction` is a uniform random number
+/// for the jitter.
+pub(crate) async fn run(handler: &Arc<dyn Handler>, run: Run, strict: bool, fraction: f64) -> Verdict {
     let timeout = run.job().timeout;
     // A handler may panic before its first await as well.
     let guarded = AssertUnwindSafe(async { handler.call(run.clone()).await }).catch_unwind();
     let answer = tokio::select! {
         biased;
         () = run.stop().stopped() => return stopped(run.stop().why()),
+        () = overdue(&run), if strict => return stopped(run.stop().why()),
         answer = tokio::time::timeout(timeout, guarded) => answer,
     };
-    let failure = match answer {
+    let (failure, cause) = match answer {
         Ok(Ok(Ok(_))) if run.was_completed_in() => return Verdict::SeeTransaction,
-        Ok(Ok(Ok(result))) => return Verdict::End(Ending::Complete(result)),
-        Ok(Ok(Err(failure))) => failure,
-        Ok(Err(panic)) => Failure::new(format!("the handler panicked: {}", panic_text(&*panic))),
-        Err(_) => Failure::new(format!("the attempt took longer than {timeout:?}")),
+        Ok(Ok(Ok(result))) => return Verdict::End(Ending::Complete(result), None),
+        Ok(Ok(Err(failure))) => (failure, Cause::Error),
+        Ok(Err(panic)) => (Failure::new(format!("the handler panicked: {}", panic_text(&*panic))), Cause::Panic),
+        Err(_) => (Failure::new(format!("the attempt took longer than {timeout:?}")), Cause::Timeout),
     };
-    Verdict::End(ending(&run, &failure, fraction))
+    Verdict::End(ending(&run, &failure, fraction), Some(cause))
+}
+
+/// Once the transaction of `complete_in` may have been committed, nothing is gained by stopping.
+async fn overdue(run: &Run) {
+    let late = run.stop().overdue();
+    tokio::pin!(late);
+    std::future::poll_fn(|cx| if run.was_completed_in() { Poll::Pending } else { late.as_mut().poll(cx) }).await;
 }
 
 fn stopped(why: Why) -> Verdict {
     match why {
         Why::LeaseLost => Verdict::Lost,
         // The statement sees that cancellation was asked for and ends the job as cancelled.
-        Why::Cancelled => Verdict::End(Ending::Fail { error: "cancelled".into(), delay: Duration::ZERO }),
-        Why::Drain => Verdict::End(Ending::Release { delay: None, reason: "the worker shut down".into() }),
+        Why::Cancelled => Verdict::End(Ending::Fail { error: "cancelled".into(), delay: Duration::ZERO }, None),
+        Why::Drain => {
+            let ending = Ending::Release { delay: None, reason: "the worker shut down".into() };
+            Verdict::End(ending, Some(Cause::Shutdown))
+        }
+        // Refused if the lease did end; otherwise the job need not wait for that.
+        Why::Overdue => Verdict::End(Ending::Release { delay: None, reason: OVERDUE.into() }, Some(Cause::Overdue)),
     }
 }
 

@@ -10,13 +10,16 @@
 use crate::link::{Link, Pause};
 use crate::run::Run;
 use crate::worker::attempt::{self, Verdict};
-use crate::worker::finish::Finisher;
+use crate::worker::deadline::{BootTime, Deadline};
+use crate::worker::finish::{Ended, Finisher};
 use crate::worker::{Shared, Wake};
 use faultline_core::LeaseId;
+use faultline_metrics::{Cause, Held, KindMetrics, MAX_KINDS, Operation, QueueMetrics, Resolution};
 use faultline_store::finish::{Ending, Finish};
 use faultline_store::lease::{ClaimedJob, Floors, claim, recover_claim};
 use faultline_store::{Error, Plans, Result};
 use rand::RngExt;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -53,8 +56,19 @@ struct Claimer {
     finisher: Finisher,
     floors: Floors,
     next_sweep: Instant,
-    /// The lease and the floors of a claim whose answer was lost.
-    unanswered: Option<(LeaseId, Floors)>,
+    /// A claim whose answer was lost.
+    unanswered: Option<Unanswered>,
+    metrics: QueueMetrics,
+    /// Looked up once for a kind.
+    kinds: HashMap<String, Arc<KindMetrics>>,
+}
+
+/// A claim whose answer was lost.
+#[derive(Clone)]
+struct Unanswered {
+    lease_id: LeaseId,
+    floors: Floors,
+    deadline: Deadline,
 }
 
 /// Claims for one queue until the worker drains.
@@ -66,6 +80,8 @@ pub(crate) async fn run(shared: Arc<Shared>, queue: Arc<str>, slots: usize, fini
         floors: Floors::head(),
         next_sweep: Instant::now(),
         unanswered: None,
+        metrics: shared.metrics[&queue].clone(),
+        kinds: HashMap::new(),
         shared,
         queue,
         slots,
@@ -77,6 +93,7 @@ pub(crate) async fn run(shared: Arc<Shared>, queue: Arc<str>, slots: usize, fini
 impl Claimer {
     async fn run(mut self) {
         let drain = self.shared.drain.clone();
+        let _slots = Held::many(&self.metrics.slots, self.slots);
         let mut pause = Pause::new();
         let mut more = true;
         while !drain.is_cancelled() {
@@ -126,41 +143,75 @@ impl Claimer {
 
     /// One claim; answers whether there is likely more. `more` is the last answer.
     async fn step(&mut self, free: usize, more: bool) -> Result<bool> {
-        if let Some((lease_id, floors)) = self.unanswered.clone() {
+        if let Some(Unanswered { lease_id, floors, deadline }) = self.unanswered.clone() {
             let look_at = RECOVER_BEYOND.saturating_add(i64::try_from(self.slots).unwrap_or(i64::MAX));
             let queue = self.queue.clone();
             let found = self
                 .link
                 .call(async |session| recover_claim(session, &queue, lease_id, &floors, look_at).await)
                 .await?;
-            tracing::info!(queue = %self.queue, jobs = found.len(), "found out about a claim whose answer was lost");
-            self.unanswered = None;
-            self.start(found);
+            self.found_out(lease_id, &found);
+            self.start(found, &deadline);
             return Ok(true);
         }
         // While claims come back full, something is always due; the sweep in its turn is enough then.
         let due = !more && self.wake.due.swap(false, Ordering::AcqRel);
         let began = Instant::now();
         let sweep = due || began >= self.next_sweep;
-        let claimed = self.claim(free, if sweep { Floors::head() } else { self.floors.clone() }).await?;
+        let (claimed, deadline) = self.claim(free, if sweep { Floors::head() } else { self.floors.clone() }).await?;
+        self.metrics.claim_duration.observe(began.elapsed());
+        if claimed.is_empty() {
+            self.metrics.empty_claims.inc();
+        }
         let was_full = claimed.len() >= free;
         self.floors.after(&claimed, sweep && was_full);
         if sweep {
             self.plan_sweep(began.elapsed());
         }
-        self.start(claimed);
+        self.start(claimed, &deadline);
         Ok(was_full)
     }
 
-    async fn claim(&mut self, limit: usize, floors: Floors) -> Result<Vec<ClaimedJob>> {
+    async fn claim(&mut self, limit: usize, floors: Floors) -> Result<(Vec<ClaimedJob>, Deadline)> {
+        let deadline = Deadline::new(BootTime::now(), self.shared.lease_ttl);
         let lease_id = LeaseId::new(&mut rand::rng());
         let (queue, owner, ttl) = (self.queue.clone(), self.shared.id, self.shared.lease_ttl);
         let answer =
             self.link.call(async |session| claim(session, &queue, lease_id, owner, ttl, limit, &floors).await).await;
         if let Err(Error::Indeterminate { .. }) = &answer {
-            self.unanswered = Some((lease_id, floors));
+            tracing::warn!(queue = %self.queue, lease = %lease_id, "the answer of a claim was lost");
+            self.shared.client.metrics().engine().indeterminate(Operation::Claim);
+            self.unanswered = Some(Unanswered { lease_id, floors, deadline: deadline.clone() });
         }
-        answer
+        Ok((answer?, deadline))
+    }
+
+    /// A claim whose answer was lost took these jobs.
+    fn found_out(&mut self, lease_id: LeaseId, found: &[ClaimedJob]) {
+        let jobs = found.len();
+        tracing::info!(queue = %self.queue, lease = %lease_id, jobs, "found out about a claim whose answer was lost");
+        self.unanswered = None;
+        let resolution = if found.is_empty() { Resolution::DidNotHappen } else { Resolution::Happened };
+        self.shared.client.metrics().engine().resolved(Operation::Claim, resolution);
+    }
+
+    fn kind(&mut self, kind: &str) -> Arc<KindMetrics> {
+        if let Some(known) = self.kinds.get(kind) {
+            return known.clone();
+        }
+        let found = self.shared.client.metrics().workers().kind(&self.queue, kind);
+        if self.kinds.len() < MAX_KINDS {
+            self.kinds.insert(kind.to_owned(), found.clone());
+        }
+        found
+    }
+
+    /// Counts the start of an attempt, and how long a first one had been due.
+    fn count(&mut self, job: &ClaimedJob) -> Arc<KindMetrics> {
+        let kind = self.kind(&job.kind);
+        let is_first = job.attempt == 1 && job.crashes == 0;
+        kind.claimed(is_first.then(|| job.claimed_at.duration_since(job.due_at).try_into().unwrap_or_default()));
+        kind
     }
 
     /// The more workers and the dearer the sweep, the longer until the next one of this worker.
@@ -170,29 +221,30 @@ impl Claimer {
         self.next_sweep = Instant::now() + every.mul_f64(rand::rng().random_range(0.8..1.2));
     }
 
-    fn start(&self, claimed: Vec<ClaimedJob>) {
+    fn start(&mut self, claimed: Vec<ClaimedJob>, deadline: &Deadline) {
         self.shared.counters.claimed.fetch_add(claimed.len() as u64, Ordering::Relaxed);
         if let Some(first) = claimed.first() {
             let lease = first.lease_id;
             tracing::debug!(name: "claimed", queue = %self.queue, %lease, jobs = claimed.len(), "claimed");
         }
         for job in claimed {
-            self.start_one(job);
+            let kind = self.count(&job);
+            self.start_one(job, kind, deadline.apart());
         }
     }
 
-    fn start_one(&self, job: ClaimedJob) {
+    fn start_one(&self, job: ClaimedJob, kind: Arc<KindMetrics>, deadline: Deadline) {
         let shared = &self.shared;
-        let stop = shared.registry.insert(job.id, job.lease_id, self.queue.clone());
+        let stop = shared.registry.insert(job.id, job.lease_id, self.queue.clone(), deadline);
         let Some(handler) = shared.handlers.get(&job.kind).cloned() else {
             let reason = format!("this worker has no handler for kind {}", job.kind);
             tracing::warn!(job = %job.id, kind = job.kind, "no handler for this kind; the job is put back");
-            return self.put_back(&job, UNKNOWN_KIND_DELAY, reason);
+            return self.put_back(&job, kind, UNKNOWN_KIND_DELAY, reason, Cause::UnknownKind);
         };
         let isolation = if job.crashes >= ISOLATE_AFTER_CRASHES {
             let Some(isolation) = Isolation::take(&shared.isolated) else {
                 let reason = "it crashed its worker more than once and runs beside no other such job".to_owned();
-                return self.put_back(&job, ISOLATION_DELAY, reason);
+                return self.put_back(&job, kind, ISOLATION_DELAY, reason, Cause::Isolated);
             };
             Some(isolation)
         } else {
@@ -201,28 +253,25 @@ impl Claimer {
         // A recovered claim may exceed the slots for a moment.
         let permit = self.free.clone().try_acquire_owned().ok();
         let run = Run::new(job, self.queue.clone(), shared.id, shared.registry.clone(), stop);
-        shared.handlers_running.spawn(run_one(
-            shared.clone(),
-            handler,
-            run,
-            self.finisher.clone(),
-            (permit, isolation),
-        ));
+        let used = Held::new(&self.metrics.slots_used);
+        let attempt = Attempt { shared: shared.clone(), handler, run, kind, finisher: self.finisher.clone() };
+        shared.handlers_running.spawn(run_one(attempt, (permit, isolation, used)));
     }
 
-    fn put_back(&self, job: &ClaimedJob, delay: Duration, reason: String) {
+    fn put_back(&self, job: &ClaimedJob, kind: Arc<KindMetrics>, delay: Duration, reason: String, cause: Cause) {
         let delay = Some(delay.mul_f64(rand::rng().random_range(0.5..1.5)));
         let finish = Finish { id: job.id, lease_id: job.lease_id, ending: Ending::Release { delay, reason } };
         self.shared.registry.finishing(job.id, job.lease_id);
-        let (finisher, queue) = (self.finisher.clone(), self.queue.clone());
-        self.shared.handlers_running.spawn(async move { finisher.end(queue, finish).await });
+        let ended = Ended { queue: self.queue.clone(), finish, kind, cause: Some(cause) };
+        let finisher = self.finisher.clone();
+        self.shared.handlers_running.spawn(async move { finisher.end(ended).await });
     }
 
     /// A draining worker gives back what a lost claim may hold.
     async fn recover_before_the_end(&mut self) {
         let until = Instant::now() + LAST_RECOVERY;
         let mut pause = Pause::new();
-        while let Some((lease_id, floors)) = self.unanswered.clone() {
+        while let Some(Unanswered { lease_id, floors, deadline }) = self.unanswered.clone() {
             let queue = self.queue.clone();
             let found = self
                 .link
@@ -230,13 +279,15 @@ impl Claimer {
                 .await;
             match found {
                 Ok(found) => {
-                    self.unanswered = None;
+                    self.found_out(lease_id, &found);
                     for job in found {
-                        self.shared.registry.insert(job.id, job.lease_id, self.queue.clone());
-                        self.put_back(&job, Duration::ZERO, "the worker shut down".into());
+                        let kind = self.count(&job);
+                        self.shared.registry.insert(job.id, job.lease_id, self.queue.clone(), deadline.apart());
+                        self.put_back(&job, kind, Duration::ZERO, "the worker shut down".into(), Cause::Shutdown);
                     }
                 }
                 Err(error) if Instant::now() >= until => {
+                    self.shared.client.metrics().engine().resolved(Operation::Claim, Resolution::Unknown);
                     tracing::warn!(%error, "a claim whose answer was lost stays unknown; its jobs will be recovered");
                     return;
                 }
@@ -246,23 +297,34 @@ impl Claimer {
     }
 }
 
-/// One attempt with its finish. The slot is free again as soon as the handler has ended.
-async fn run_one(
+/// What an attempt needs.
+struct Attempt {
     shared: Arc<Shared>,
     handler: Arc<dyn attempt::Handler>,
     run: Run,
+    kind: Arc<KindMetrics>,
     finisher: Finisher,
-    held: (Option<OwnedSemaphorePermit>, Option<Isolation>),
-) {
+}
+
+/// One attempt with its finish. The slot, which is `held`, is free again as soon as the handler has ended.
+async fn run_one(attempt: Attempt, held: (Option<OwnedSemaphorePermit>, Option<Isolation>, Held)) {
+    let Attempt { shared, handler, run, kind, finisher } = attempt;
     let (id, lease_id, queue) = (run.id(), run.lease_id(), Arc::<str>::from(run.queue()));
     let fraction = rand::rng().random_range(0.0..1.0);
-    let verdict = attempt::run(&handler, run.clone(), fraction).await;
+    let began = Instant::now();
+    let verdict = attempt::run(&handler, run.clone(), shared.strict, fraction).await;
+    kind.ran(began.elapsed());
     shared.registry.finishing(id, lease_id);
     drop(held);
     match verdict {
-        Verdict::End(ending) => finisher.end(queue, Finish { id, lease_id, ending }).await,
-        Verdict::SeeTransaction => finisher.see_transaction(queue, &run, fraction).await,
+        Verdict::End(ending, cause) => {
+            finisher.end(Ended { queue, finish: Finish { id, lease_id, ending }, kind, cause }).await;
+        }
+        Verdict::SeeTransaction => finisher.see_transaction(&shared, queue, kind, &run, fraction).await,
         Verdict::Lost => {
+            if let Some(metrics) = shared.metrics.get(&queue) {
+                metrics.leases_lost.inc();
+            }
             shared.counters.leases_lost.fetch_add(1, Ordering::Relaxed);
             tracing::warn!(job = %id, lease = %lease_id, "the lease was lost; the handler was stopped");
         }

@@ -10,8 +10,10 @@ use crate::run::Run;
 use crate::worker::Shared;
 use crate::worker::attempt::ending;
 use faultline_core::{State, text};
-use faultline_store::Plans;
+use faultline_metrics::{Cause, End, Held, KindMetrics, Metrics, Operation, Resolution};
 use faultline_store::finish::{Ending, Finish, Finished, finish, look};
+use faultline_store::{Error, Plans};
+use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -25,23 +27,53 @@ const FINISH_LIMIT: usize = 1000;
 /// Finishes that wait at most; then handlers that ended keep waiting, and with them their tasks.
 const MAX_WAITING: usize = 20_000;
 
+/// An attempt on its way to its end, with what is counted when that is known.
+pub(crate) struct Ended {
+    pub(crate) queue: Arc<str>,
+    pub(crate) finish: Finish,
+    pub(crate) kind: Arc<KindMetrics>,
+    /// Why it failed or was given back.
+    pub(crate) cause: Option<Cause>,
+}
+
+/// One that waits for the database's word.
+struct Waiting {
+    ended: Ended,
+    _backlog: Held,
+}
+
+impl Borrow<Finish> for Waiting {
+    fn borrow(&self) -> &Finish {
+        &self.ended.finish
+    }
+}
+
 /// The way to end an attempt.
 #[derive(Clone)]
 pub(crate) struct Finisher {
-    sender: mpsc::Sender<(Arc<str>, Finish)>,
+    sender: mpsc::Sender<Waiting>,
     link: Arc<Link>,
+    metrics: Metrics,
 }
 
 impl Finisher {
     /// Ends an attempt; returns when the finish is in line.
-    pub(crate) async fn end(&self, queue: Arc<str>, finish: Finish) {
+    pub(crate) async fn end(&self, ended: Ended) {
         // The loop ends only after every sender is gone.
-        let _ = self.sender.send((queue, finish)).await;
+        let _ = self.sender.send(Waiting { ended, _backlog: Held::new(self.metrics.workers().finish_backlog()) }).await;
     }
 
     /// A handler that returned Ok after `complete_in`: the job has succeeded if the transaction was committed, and its
-    /// attempt has failed if not.
-    pub(crate) async fn see_transaction(&self, queue: Arc<str>, run: &Run, fraction: f64) {
+    /// attempt has failed if not. What is seen is the answer: a finish that only asks for the same could come after a failover
+    /// that has brought the lease back, and end the job without what the transaction wrote.
+    pub(crate) async fn see_transaction(
+        &self,
+        shared: &Shared,
+        queue: Arc<str>,
+        kind: Arc<KindMetrics>,
+        run: &Run,
+        fraction: f64,
+    ) {
         let (id, lease_id) = (run.id(), run.lease_id());
         let mut pause = Pause::new();
         let seen = loop {
@@ -50,15 +82,13 @@ impl Finisher {
                 Err(_) => tokio::time::sleep(pause.next()).await,
             }
         };
-        let ending = match seen {
-            // Ended, or lost: the finish is answered accordingly and changes nothing.
-            Some(_) => Ending::Complete(None),
-            None => {
-                let failure = Failure::new("complete_in was called, but its transaction was not committed");
-                ending(run, &failure, fraction)
-            }
-        };
-        self.end(queue, Finish { id, lease_id, ending }).await;
+        if let Some(answer) = seen {
+            let finish = Finish { id, lease_id, ending: Ending::Complete(None) };
+            return settle(shared, &Ended { queue, finish, kind, cause: None }, answer);
+        }
+        let failure = Failure::new("complete_in was called, but its transaction was not committed");
+        let finish = Finish { id, lease_id, ending: ending(run, &failure, fraction) };
+        self.end(Ended { queue, finish, kind, cause: Some(Cause::Error) }).await;
     }
 }
 
@@ -66,32 +96,38 @@ impl Finisher {
 pub(crate) fn start(shared: Arc<Shared>) -> (Finisher, JoinHandle<()>) {
     let (sender, receiver) = mpsc::channel(MAX_WAITING);
     let link = Arc::new(Link::new(shared.client.database().clone(), "finish", Plans::ById));
-    (Finisher { sender, link: link.clone() }, tokio::spawn(run(shared, receiver, link)))
+    let metrics = shared.client.metrics().clone();
+    (Finisher { sender, link: link.clone(), metrics }, tokio::spawn(run(shared, receiver, link)))
 }
 
-async fn run(shared: Arc<Shared>, mut receiver: mpsc::Receiver<(Arc<str>, Finish)>, link: Arc<Link>) {
+async fn run(shared: Arc<Shared>, mut receiver: mpsc::Receiver<Waiting>, link: Arc<Link>) {
     let mut batch = Vec::with_capacity(FINISH_LIMIT);
     while receiver.recv_many(&mut batch, FINISH_LIMIT).await > 0 {
-        let mut queues: HashMap<Arc<str>, Vec<Finish>> = HashMap::new();
-        for (queue, finish) in batch.drain(..) {
-            queues.entry(queue).or_default().push(finish);
+        let mut queues: HashMap<Arc<str>, Vec<Waiting>> = HashMap::new();
+        for waiting in batch.drain(..) {
+            queues.entry(waiting.ended.queue.clone()).or_default().push(waiting);
         }
-        for (queue, finishes) in queues {
-            flush(&shared, &link, &queue, finishes).await;
+        for (queue, waiting) in queues {
+            flush(&shared, &link, &queue, waiting).await;
         }
     }
 }
 
 /// Ends attempts of one queue, halving the batch around what the database refuses to hold.
-async fn flush(shared: &Shared, link: &Link, queue: &Arc<str>, finishes: Vec<Finish>) {
+async fn flush(shared: &Shared, link: &Link, queue: &Arc<str>, waiting: Vec<Waiting>) {
+    let metrics = shared.client.metrics().engine();
     let mut pause = Pause::new();
-    let mut parts = VecDeque::from([finishes]);
+    let mut parts = VecDeque::from([waiting]);
+    let mut unanswered = 0;
     while let Some(mut part) = parts.pop_front() {
         match link.call(async |session| finish(session, queue, &part).await).await {
             Ok(answers) => {
                 pause.reset();
-                for (finish, answer) in part.iter().zip(answers) {
-                    settle(shared, queue, finish, answer);
+                for _ in 0..std::mem::take(&mut unanswered) {
+                    metrics.resolved(Operation::Finish, Resolution::Answered);
+                }
+                for (waiting, answer) in part.iter().zip(answers) {
+                    settle(shared, &waiting.ended, answer);
                 }
             }
             Err(error) if error.is_about_data() && part.len() > 1 => {
@@ -100,12 +136,21 @@ async fn flush(shared: &Shared, link: &Link, queue: &Arc<str>, finishes: Vec<Fin
                 parts.push_front(part);
             }
             Err(error) if error.is_about_data() => {
-                tracing::error!(job = %part[0].id, %error, "the end of an attempt can't be stored; the attempt fails instead");
-                part[0].ending = unstorable(&part[0].ending, &error.to_string());
+                let ended = &mut part[0].ended;
+                tracing::error!(job = %ended.finish.id, %error, "the end of an attempt can't be stored; the attempt fails instead");
+                ended.finish.ending = unstorable(&ended.finish.ending, &error.to_string());
+                ended.cause.get_or_insert(Cause::Error);
                 parts.push_front(part);
                 tokio::time::sleep(pause.next()).await;
             }
             Err(error) => {
+                if matches!(error, Error::Indeterminate { .. }) {
+                    metrics.indeterminate(Operation::Finish);
+                    unanswered += 1;
+                    for Finish { id, lease_id, .. } in part.iter().map(Borrow::<Finish>::borrow) {
+                        tracing::debug!(job = %id, lease = %lease_id, "the answer of a finish was lost");
+                    }
+                }
                 let wait = pause.next();
                 tracing::warn!(%queue, waiting = part.len(), %error, ?wait, "could not end attempts; trying again");
                 parts.push_front(part);
@@ -129,10 +174,15 @@ fn unstorable(ending: &Ending, error: &str) -> Ending {
     }
 }
 
-fn settle(shared: &Shared, queue: &Arc<str>, finish: &Finish, answer: Finished) {
-    let counters = &shared.counters;
+/// The database has answered: this and nothing else is counted.
+fn settle(shared: &Shared, ended: &Ended, answer: Finished) {
+    let (counters, finish, queue) = (&shared.counters, &ended.finish, &ended.queue);
     let count = |counter: &AtomicU64| counter.fetch_add(1, Ordering::Relaxed);
     shared.registry.remove(finish.id, finish.lease_id);
+    if let Finished::Moved(state) = answer {
+        ended.kind.ended(end_of(&finish.ending, state), ended.cause);
+        tracing::debug!(job = %finish.id, lease = %finish.lease_id, state = state.as_str(), "the finish was answered");
+    }
     match answer {
         Finished::Moved(State::Succeeded) => count(&counters.succeeded),
         Finished::Moved(State::Failed) => count(&counters.failed),
@@ -148,9 +198,26 @@ fn settle(shared: &Shared, queue: &Arc<str>, finish: &Finish, answer: Finished) 
         }
         Finished::LeaseLost => {
             tracing::warn!(job = %finish.id, lease = %finish.lease_id, "the finish was refused: the lease was lost");
+            if let Some(metrics) = shared.metrics.get(queue) {
+                metrics.refused.inc();
+            }
             count(&counters.leases_lost)
         }
     };
+}
+
+/// What the state of a job says of the attempt that it was left by: a success stays one, whatever the handler said after it.
+fn end_of(ending: &Ending, state: State) -> End {
+    match (state, ending) {
+        (State::Succeeded, _) => End::Completed,
+        (State::Cancelled, _) => End::Cancelled,
+        (State::Failed, Ending::FailForGood { reason: "fatal", .. }) => End::Fatal,
+        (State::Failed, Ending::FailForGood { .. }) => End::Unstorable,
+        (State::Failed, _) => End::AttemptsExhausted,
+        (State::Queued | State::Running, Ending::Release { .. }) => End::Released,
+        (State::Queued | State::Running, Ending::Snooze(_)) => End::Snoozed,
+        (State::Queued | State::Running, _) => End::Failed,
+    }
 }
 
 /// When the job is due again.

@@ -11,6 +11,7 @@
 
 mod attempt;
 mod claim;
+mod deadline;
 mod finish;
 pub(crate) mod registry;
 mod renew;
@@ -23,6 +24,7 @@ use crate::reaper::{Reaper, TICK};
 use crate::run::Run;
 use attempt::{Handler, Handlers};
 use faultline_core::{Invalid, WorkerId, job::check_name, limits};
+use faultline_metrics::{Leases, QueueMetrics};
 use faultline_store::presence::WorkerFacts;
 use registry::Registry;
 use serde::Serialize;
@@ -77,6 +79,7 @@ pub struct Worker {
     handlers: Handlers,
     lease_ttl: Duration,
     grace: Duration,
+    strict: bool,
 }
 
 /// What a worker did, from its start to its end.
@@ -130,9 +133,13 @@ pub(crate) struct Shared {
     pub(crate) client: Client,
     pub(crate) id: WorkerId,
     pub(crate) lease_ttl: Duration,
+    pub(crate) strict: bool,
     pub(crate) registry: Arc<Registry>,
     pub(crate) handlers: Handlers,
     pub(crate) counters: Counters,
+    /// One for each queue.
+    pub(crate) metrics: HashMap<Arc<str>, QueueMetrics>,
+    pub(crate) leases: Arc<Leases>,
     /// Wakes the claim loop of a queue.
     pub(crate) wake: HashMap<Arc<str>, Arc<Wake>>,
     /// Cancelled when the worker must stop claiming: a signal, or an operator's word.
@@ -182,6 +189,7 @@ impl Worker {
             handlers: Handlers::default(),
             lease_ttl: DEFAULT_LEASE_TTL,
             grace: DEFAULT_GRACE,
+            strict: false,
         }
     }
 
@@ -195,7 +203,7 @@ impl Worker {
     /// Handles one kind of job, decoded. A payload that doesn't fit the type fails the attempt.
     ///
     /// The handler's future is dropped at its next `.await` when the attempt takes longer than the job's time-out, the lease is
-    /// lost, the job is cancelled or the worker's grace ends. A panic fails the attempt. The value is stored as the job's result.
+    /// lost (see also [`Worker::strict`]), the job is cancelled or the worker's grace ends. A panic fails the attempt. The value is stored as the job's result.
     #[must_use]
     pub fn on<J, T, F, Fut>(self, handler: F) -> Self
     where
@@ -246,6 +254,21 @@ impl Worker {
     #[must_use]
     pub fn grace(mut self, grace: Duration) -> Self {
         self.grace = grace;
+        self
+    }
+
+    /// Whether a handler is stopped as soon as its lease may have ended for all that this worker knows: at its next `.await` after a
+    /// whole lease time without an answered renewal, counted from before that renewal was sent, pauses of process and machine included.
+    ///
+    /// Without it, a handler goes on until the database says that the lease is lost: while nobody can be asked, two workers may so run one
+    /// job. The fence keeps the second finish out either way. With it, they don't overlap beyond one step between two awaits,
+    /// which is for effects elsewhere that can't be deduplicated. The price, and why it is off unless asked for: an outage that lasts
+    /// longer than a lease stops every handler, though none would have lost its job; they are given back, uncharged, and run again.
+    /// What a handler spawned, or a thread of its own, goes on: let that look at [`Run::is_lost`] or [`Run::lease_left`].
+    /// A transaction that [`Run::complete_in`] was called on is left alone, since the fence decides about it.
+    #[must_use]
+    pub fn strict(mut self, strict: bool) -> Self {
+        self.strict = strict;
         self
     }
 
@@ -335,10 +358,14 @@ impl Worker {
             kinds: self.handlers.kinds(),
             started_at: jiff::Timestamp::now(),
         };
+        let metrics = self.client.metrics().workers();
         let shared = Shared {
+            metrics: queues.iter().map(|(name, _)| (name.clone(), metrics.queue(name))).collect(),
+            leases: metrics.leases(self.lease_ttl),
             client: self.client,
             id,
             lease_ttl: self.lease_ttl,
+            strict: self.strict,
             registry: Arc::new(Registry::default()),
             handlers: self.handlers,
             counters: Counters::default(),

@@ -1,9 +1,12 @@
 //! The jobs that this process holds, shared between the loops and the renewal thread.
 
+use crate::worker::deadline::{BootTime, Deadline};
 use faultline_core::{JobId, LeaseId};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
+use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 /// Why a running handler has to stop.
@@ -16,6 +19,8 @@ pub(crate) enum Why {
     Cancelled = 2,
     /// The worker shuts down.
     Drain = 3,
+    /// Strict mode: the lease may have ended, for all that this process knows.
+    Overdue = 4,
 }
 
 /// The way to stop one handler; the first reason stays.
@@ -23,11 +28,23 @@ pub(crate) enum Why {
 pub(crate) struct Stop {
     token: CancellationToken,
     why: Arc<AtomicU8>,
+    deadline: Deadline,
 }
 
 impl Stop {
-    pub(crate) fn new() -> Self {
-        Self { token: CancellationToken::new(), why: Arc::new(AtomicU8::new(0)) }
+    fn new(deadline: Deadline) -> Self {
+        Self { token: CancellationToken::new(), why: Arc::new(AtomicU8::new(0)), deadline }
+    }
+
+    pub(crate) fn deadline(&self) -> &Deadline {
+        &self.deadline
+    }
+
+    /// Resolves, and stops the handler, when it is polled after the lease's local deadline. Nothing wakes it: polled before the handler
+    /// in the same task, it keeps a handler that is woken by something else from going on.
+    pub(crate) async fn overdue(&self) {
+        std::future::poll_fn(|_| if self.deadline.is_over() { Poll::Ready(()) } else { Poll::Pending }).await;
+        self.stop(Why::Overdue);
     }
 
     fn stop(&self, why: Why) {
@@ -49,6 +66,7 @@ impl Stop {
         match self.why.load(Ordering::Acquire) {
             2 => Why::Cancelled,
             3 => Why::Drain,
+            4 => Why::Overdue,
             _ => Why::LeaseLost,
         }
     }
@@ -74,8 +92,8 @@ impl Registry {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn insert(&self, id: JobId, lease_id: LeaseId, queue: Arc<str>) -> Stop {
-        let stop = Stop::new();
+    pub(crate) fn insert(&self, id: JobId, lease_id: LeaseId, queue: Arc<str>, deadline: Deadline) -> Stop {
+        let stop = Stop::new(deadline);
         self.held().insert(id, Held { lease_id, queue, stop: stop.clone(), finishing: false });
         stop
     }
@@ -92,6 +110,21 @@ impl Registry {
     pub(crate) fn finishing(&self, id: JobId, lease_id: LeaseId) {
         if let Some(job) = self.held().get_mut(&id).filter(|job| job.lease_id == lease_id) {
             job.finishing = true;
+        }
+    }
+
+    /// A lease was renewed for `ttl`, as it was asked for then.
+    pub(crate) fn renewed(&self, id: JobId, lease_id: LeaseId, asked: BootTime, ttl: Duration) {
+        if let Some(job) = self.held().get(&id).filter(|job| job.lease_id == lease_id) {
+            job.stop.deadline.renewed(asked, ttl);
+        }
+    }
+
+    /// Strict mode: stops the handlers whose leases may have ended. What is finishing is left alone: its transaction may have been
+    /// committed, and if not the fence decides.
+    pub(crate) fn stop_overdue(&self) {
+        for job in self.held().values().filter(|job| !job.finishing && job.stop.deadline.is_over()) {
+            job.stop.stop(Why::Overdue);
         }
     }
 
@@ -145,11 +178,15 @@ mod tests {
         (JobId::new(0, &mut rng), LeaseId::new(&mut rng), LeaseId::new(&mut rng))
     }
 
+    fn later() -> Deadline {
+        Deadline::new(BootTime::now(), Duration::from_secs(3600))
+    }
+
     #[test]
     fn losing_an_old_lease_leaves_the_new_one_alone() {
         let (id, old, new) = ids();
         let registry = Registry::default();
-        let stop = registry.insert(id, new, "q".into());
+        let stop = registry.insert(id, new, "q".into(), later());
         assert!(!registry.lost(id, old));
         registry.remove(id, old);
         assert!(!stop.is_stopped() && registry.len() == 1);
@@ -159,7 +196,7 @@ mod tests {
     fn a_finish_on_its_way_is_not_taken_for_a_lost_lease() {
         let (id, lease, _) = ids();
         let registry = Registry::default();
-        let stop = registry.insert(id, lease, "q".into());
+        let stop = registry.insert(id, lease, "q".into(), later());
         registry.finishing(id, lease);
         assert!(!registry.lost(id, lease) && !stop.is_stopped());
     }
@@ -168,9 +205,26 @@ mod tests {
     fn the_first_reason_to_stop_stays() {
         let (id, lease, _) = ids();
         let registry = Registry::default();
-        let stop = registry.insert(id, lease, "q".into());
+        let stop = registry.insert(id, lease, "q".into(), later());
         registry.cancel(id, lease);
         registry.drain();
         assert_eq!(stop.why(), Why::Cancelled);
+    }
+
+    #[test]
+    fn only_handlers_whose_leases_may_have_ended_are_stopped_as_overdue() {
+        let registry = Registry::default();
+        let stop_of = |ttl| {
+            let (id, lease, _) = ids();
+            (id, lease, registry.insert(id, lease, "q".into(), Deadline::new(BootTime::now(), ttl)))
+        };
+        let ((.., over), (.., held)) = (stop_of(Duration::ZERO), stop_of(Duration::from_secs(3600)));
+        let (id, lease, finishing) = stop_of(Duration::ZERO);
+        registry.finishing(id, lease);
+        let (id, lease, renewed) = stop_of(Duration::ZERO);
+        registry.renewed(id, lease, BootTime::now(), Duration::from_secs(3600));
+        registry.stop_overdue();
+        assert!(over.is_stopped() && over.why() == Why::Overdue);
+        assert!([held, finishing, renewed].iter().all(|stop| !stop.is_stopped()));
     }
 }

@@ -5,10 +5,12 @@
 //! everything. It also listens for hints that a queue has work.
 //!
 //! A renewal answers with what is still held. What is missing has lost its lease, and its handler is stopped. While nothing
-//! is answered, nothing is known: handlers go on, and whatever they finish is refused should the lease be lost by then.
+//! is answered, nothing is known: handlers go on, and whatever they finish is refused should the lease be lost by then. In strict mode
+//! they go on until the local deadline of their lease only.
 
 use crate::link::Pause;
 use crate::worker::Shared;
+use crate::worker::deadline::BootTime;
 use faultline_core::{JobId, LeaseId};
 use faultline_store::enqueue::{CHANNEL, Hint};
 use faultline_store::lease::renew;
@@ -27,6 +29,9 @@ const RENEW_LIMIT: usize = 5000;
 const RENEWALS: u32 = 3;
 /// Tries to come back in one lease time, at least.
 const TRIES: u32 = 10;
+/// Looks for overdue handlers in one lease time. One that waits for nothing but time is stopped so much later at most; one that
+/// is woken earlier sees its deadline by itself.
+const OVERDUE_LOOKS: u32 = 15;
 /// How long goodbye may take.
 const GOODBYE: Duration = Duration::from_secs(2);
 
@@ -36,7 +41,12 @@ pub(crate) fn start(shared: Arc<Shared>, facts: WorkerFacts, stop: CancellationT
     let spawned = std::thread::Builder::new().name("faultline-renew".into()).spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         match runtime {
-            Ok(runtime) => runtime.block_on(run(&shared, &facts, &stop)),
+            Ok(runtime) => runtime.block_on(async {
+                tokio::select! {
+                    () = run(&shared, &facts, &stop) => {}
+                    () = stop_overdue(&shared), if shared.strict => {}
+                }
+            }),
             Err(error) => no_thread(&shared, &error),
         }
         // Nobody may be waiting any more.
@@ -58,7 +68,9 @@ async fn run(shared: &Shared, facts: &WorkerFacts, stop: &CancellationToken) {
     // After an outage others hold off for one lease time: many tries fit into it.
     let mut pause = Pause::at_most(shared.lease_ttl / TRIES);
     while !stop.is_cancelled() {
-        match keep(shared, facts, stop, &mut pause).await {
+        let kept = keep(shared, facts, stop, &mut pause).await;
+        shared.client.database().note(&kept);
+        match kept {
             Ok(()) => return,
             Err(error) => {
                 let wait = pause.next();
@@ -72,26 +84,52 @@ async fn run(shared: &Shared, facts: &WorkerFacts, stop: &CancellationToken) {
     }
 }
 
+/// Strict mode. In small steps, since timers stand still while the machine is suspended.
+async fn stop_overdue(shared: &Shared) {
+    loop {
+        tokio::time::sleep(shared.lease_ttl / OVERDUE_LOOKS).await;
+        shared.registry.stop_overdue();
+    }
+}
+
 /// One session's life: register, renew at once, then renew and listen until the worker stops or the session ends.
 async fn keep(shared: &Shared, facts: &WorkerFacts, stop_token: &CancellationToken, pause: &mut Pause) -> Result<()> {
     let every = shared.lease_ttl / RENEWALS;
     let (sender, mut hints) = mpsc::unbounded_channel();
     let session =
         within(every, shared.client.database().listening_session("presence", Plans::ById, Some(sender))).await?;
-    within(every, register(&session, facts, session.is_direct())).await?;
+    let kept = keep_on(shared, facts, stop_token, pause, &session, &mut hints).await;
+    if kept.is_err() {
+        session.give_up();
+    }
+    kept
+}
+
+async fn keep_on(
+    shared: &Shared,
+    facts: &WorkerFacts,
+    stop_token: &CancellationToken,
+    pause: &mut Pause,
+    session: &Session,
+    hints: &mut mpsc::UnboundedReceiver<String>,
+) -> Result<()> {
+    let every = shared.lease_ttl / RENEWALS;
+    within(every, register(session, facts, session.is_direct())).await?;
     if session.is_direct() {
-        within(every, listen(&session)).await?;
+        within(every, listen(session)).await?;
     }
     let mut renew_at = Instant::now();
     loop {
         tokio::select! {
             () = stop_token.cancelled() => {
-                within(GOODBYE, stop(&session, facts.id)).await?;
+                within(GOODBYE, stop(session, facts.id)).await?;
                 return Ok(());
             }
             () = tokio::time::sleep_until(renew_at) => {
                 let began = Instant::now();
-                renew_all(shared, facts, &session, every).await?;
+                renew_all(shared, facts, session, every).await?;
+                shared.leases.renewed(began.into_std());
+                shared.client.database().note(&Ok(()));
                 pause.reset();
                 renew_at = began + every;
             }
@@ -115,9 +153,16 @@ async fn listen(session: &Session) -> Result<()> {
 async fn renew_all(shared: &Shared, facts: &WorkerFacts, session: &Session, limit: Duration) -> Result<()> {
     for (queue, held) in shared.registry.by_queue() {
         for part in held.chunks(RENEW_LIMIT) {
+            let asked = BootTime::now();
             tracing::trace!(name: "renewing", worker = %facts.id, %queue, leases = part.len(), "renewing");
             let renewed = within(limit, renew(session, &queue, part, shared.lease_ttl)).await?;
+            if let Some(metrics) = shared.metrics.get(&queue) {
+                metrics.renewals.inc_by(renewed.len() as u64);
+            }
             let kept: HashSet<(JobId, LeaseId)> = renewed.iter().map(|r| (r.id, r.lease_id)).collect();
+            for (id, lease_id) in &kept {
+                shared.registry.renewed(*id, *lease_id, asked, shared.lease_ttl);
+            }
             for renewed in renewed.iter().filter(|renewed| renewed.cancel) {
                 shared.registry.cancel(renewed.id, renewed.lease_id);
             }

@@ -53,7 +53,7 @@ pub(crate) struct Options {
 
 /// Runs `faultline dev`.
 pub(crate) async fn run(options: &Options, global: &Global) -> Done {
-    let listener = serve::listen("127.0.0.1", options.port).await?;
+    let listener = serve::listen("127.0.0.1", options.port, "--port").await?;
     let address = serve::address(&listener)?;
     let stop = stop_token(|| ())?;
     let postgres = Postgres::start(options.data_dir.clone(), options.pg_port).await?;
