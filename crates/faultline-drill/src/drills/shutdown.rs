@@ -15,7 +15,7 @@ const GRACE: Duration = Duration::from_secs(1);
 /// How long the database is away: shorter than a worker goes on trying to tell how its jobs ended.
 const AWAY_MS: u64 = 3000;
 /// Until every worker holds jobs of both kinds.
-const GATHER_MS: u64 = 1000;
+const GATHER_MS: u64 = 2000;
 /// Turns that come in any case: one of each kind.
 const KINDS: usize = 3;
 
@@ -28,7 +28,7 @@ pub(crate) const DRILL: Drill = Drill {
         (Required::Shutdown, 3),
         (Required::ShutdownAtOnce, 1),
         (Required::ShutdownInOutage, 1),
-        (Required::Release, 2),
+        (Required::Release, 1),
         (Required::Reap, 1),
     ],
     scene: Scene { grace: GRACE, slots: 16, ..Drill::CALM.scene },
