@@ -351,3 +351,29 @@ async fn renewals_keep_a_strict_handler_running_past_the_length_of_its_lease() {
     assert_eq!((job.attempts, job.result.unwrap().get()), (1, "true"));
     worker.stop().await;
 }
+
+#[tokio::test]
+async fn a_job_that_crashed_workers_starts_when_no_other_such_job_is_held() {
+    let database = database();
+    let client = client(&database);
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        ids.push(client.enqueue_raw("suspect", ()).await.unwrap().id());
+    }
+    common::plain(&database.url()).await.batch_execute("update faultline.jobs set crashes = 2").await.unwrap();
+    let url = database.url();
+    let worker = Running::start(quick(&client).on_kind("suspect", move |_, _| {
+        let url = url.clone();
+        async move {
+            // Whatever runs now would fall with this one.
+            let running = "select count(*) from faultline.jobs where state = 'running'";
+            let held: i64 = common::plain(&url).await.query_one(running, &[]).await?.get(0);
+            Ok(held)
+        }
+    }));
+    for id in ids {
+        let job = wait_for(&client, id, State::Succeeded).await;
+        assert_eq!((job.result.unwrap().get(), job.attempts), ("1", 1));
+    }
+    worker.stop().await;
+}
