@@ -377,3 +377,36 @@ async fn a_job_that_crashed_workers_starts_when_no_other_such_job_is_held() {
     }
     worker.stop().await;
 }
+
+#[tokio::test]
+async fn a_transaction_that_commits_late_costs_other_jobs_no_lease() {
+    let database = database();
+    let client = client(&database);
+    let ttl = Duration::from_secs(1);
+    let url = database.url();
+    let worker = Worker::new(&client)
+        .lease_ttl(ttl)
+        .on_kind("late", move |_, run: Run| {
+            let url = url.clone();
+            async move {
+                let mut session = common::plain(&url).await;
+                let mut tx = session.transaction().await?;
+                run.complete_in(&mut tx, &()).await?;
+                tokio::time::sleep(4 * ttl).await;
+                tx.commit().await?;
+                Ok(())
+            }
+        })
+        .on_kind("long", move |_, _| async move {
+            tokio::time::sleep(5 * ttl).await;
+            Ok(())
+        });
+    let worker = Running::start(worker);
+    let late = client.enqueue_raw("late", ()).await.unwrap().id();
+    let long = client.enqueue_raw("long", ()).await.unwrap().id();
+    for id in [late, long] {
+        let job = wait_for(&client, id, State::Succeeded).await;
+        assert_eq!((job.attempts, job.last_error), (1, None));
+    }
+    assert_eq!(worker.stop().await.leases_lost, 0);
+}
