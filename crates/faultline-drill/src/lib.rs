@@ -15,7 +15,7 @@
 //! | `enqueuer`, `http` | the load |
 //! | `worker` | the worker process of a drill |
 //! | `orders` | points at which something happens to it |
-//! | `sampler`, `history`, `database`, `logs`, `old` | the witnesses |
+//! | `sampler`, `metrics`, `history`, `database`, `logs`, `old` | the witnesses |
 //! | `report`, `timeline` | the table, `report.json`, `report.html` |
 
 mod catalogue;
@@ -28,6 +28,7 @@ mod ground;
 mod history;
 mod http;
 mod logs;
+mod metrics;
 mod needs;
 mod nemesis;
 mod old;

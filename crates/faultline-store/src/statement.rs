@@ -14,6 +14,8 @@ pub(crate) async fn confirm(client: &ClientWrapper) -> Result<()> {
 }
 
 pub(crate) async fn query(client: &ClientWrapper, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>> {
+    #[cfg(feature = "mutants")]
+    let sql = &crate::mutants::edited_statement(sql);
     let statement = client.prepare_cached(sql).await.map_err(|e| Error::from(e).before_sending())?;
     Ok(client.query(&statement, params).await?)
 }

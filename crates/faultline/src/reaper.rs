@@ -38,12 +38,10 @@ const COSTS: usize = 3;
 const LONGEST_TICK: Duration = Duration::from_secs(30);
 /// How long a worker's presence may be missing before its jobs are recovered.
 const ABSENCE_GRACE: Duration = Duration::from_secs(2);
-/// A delay of the next look that breaks the contact: the process was stopped, or the database did not answer.
-const LONGEST_GAP: Duration = Duration::from_secs(4);
-/// The same in parts of a lease time, where that is less: leases are renewed in such steps, and must not run out unnoticed.
-const GAPS: u32 = 3;
-/// No shorter delay breaks it: a busy machine has such, and somebody has to reap.
-const SHORTEST_GAP: Duration = Duration::from_millis(300);
+/// A delay of a look or of its answer that breaks the contact: the process was stopped, or the database did not answer. Never more
+/// than half of a lease time: a lease that was renewed in time has two thirds left, so that whoever could not renew during
+/// the gap holds on to his when it ends.
+const CONTACT_GAP: Duration = Duration::from_secs(4);
 /// Rows beyond the slots of all workers that a look covers: queued rows before the last running one, such as released ones.
 const LOOK_BEYOND: i64 = 1000;
 /// Between two reads of the names of all queues.
@@ -171,7 +169,7 @@ impl Reaper {
 
     async fn look(&mut self) -> Result<Watch> {
         let began = Instant::now();
-        let gap = (self.lease_ttl / GAPS).clamp(SHORTEST_GAP, LONGEST_GAP);
+        let gap = CONTACT_GAP.min(self.lease_ttl / 2);
         if began.duration_since(self.next_look) > gap {
             // This process was stopped: others may have been as well.
             self.lose_contact();
@@ -201,6 +199,8 @@ impl Reaper {
         self.look_at = found.slots.saturating_add(LOOK_BEYOND);
         let contact_since = *self.contact_since.get_or_insert(now);
         let held_off = now.duration_since(contact_since) >= self.lease_ttl;
+        #[cfg(feature = "mutants")]
+        let held_off = held_off || faultline_store::mutants::on("no-reap-holdoff");
         self.steady |= held_off;
         let steady = self.steady;
         let gone =
@@ -315,6 +315,9 @@ impl Reaper {
 mod tests {
     use super::*;
     use faultline_cluster::testing;
+    use faultline_core::{LeaseId, State};
+    use faultline_store::ClientWrapper;
+    use faultline_store::lease::{Floors, claim};
 
     fn runtime() -> tokio::runtime::Runtime {
         tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
@@ -336,6 +339,31 @@ mod tests {
         }
         reaper.plan(dear, 4);
         assert_eq!(reaper.tick, dear * LOOK_SHARE * 4);
+    }
+
+    /// A worker that outlived an outage is as much behind with its renewals as one that died in it.
+    #[test]
+    fn nobody_reaps_by_the_lease_before_a_lease_time_of_contact() {
+        let runtime = runtime();
+        let database = testing::database(migrate);
+        runtime.block_on(async {
+            let client = Client::lazy(&database.url()).unwrap();
+            let id = client.enqueue_raw("k", ()).await.unwrap().id();
+            let (lease, owner) = (LeaseId::new(&mut rand::rng()), WorkerId::new(&mut rand::rng()));
+            let take = async |session: &mut ClientWrapper| {
+                claim(session, "default", lease, owner, Duration::ZERO, 1, &Floors::head()).await
+            };
+            assert_eq!(client.database().run(take).await.unwrap().len(), 1);
+            let mut reaper = Reaper::all_queues(&client);
+            let state = async || client.get(id).await.unwrap().unwrap().state;
+            for _ in 0..3 {
+                assert_eq!(reaper.look().await.unwrap().expired, ["default"]);
+                assert_eq!(state().await, State::Running, "a reaper that has just come must hold off");
+            }
+            reaper.contact_since = Instant::now().checked_sub(reaper.lease_ttl);
+            reaper.look().await.unwrap();
+            assert_eq!(state().await, State::Queued);
+        });
     }
 
     /// Looks may lie far apart, and leases run out in between: who only sees the database before and after an outage must not

@@ -273,6 +273,49 @@ async fn a_job_that_crashed_its_worker_twice_runs_beside_no_other_such_job() {
     worker.stop().await;
 }
 
+#[tokio::test]
+async fn jobs_that_fail_together_are_not_tried_again_together() {
+    const MINUTE: Duration = Duration::from_secs(60);
+    let database = database();
+    let client = client(&database);
+    let worker =
+        Running::start(quick(&client).on_kind("fails", |_, _| async { Err::<(), _>(Failure::new("as all others")) }));
+    let enqueue = || client.enqueue_raw("fails", ()).backoff(10 * MINUTE, 10 * MINUTE).into_new_job().unwrap();
+    let jobs: Vec<_> = (0..50).map(|_| enqueue()).collect();
+    client.enqueue_all(&jobs).await.unwrap();
+    let mut due = Vec::new();
+    for job in &jobs {
+        let tried = |job: &faultline::JobRecord| job.attempts == 1 && job.state == State::Queued;
+        due.push(wait_until(&client, job.id, tried).await.next_run_at);
+    }
+    // Uniform over ten minutes; the time in which they failed is shorter than one.
+    let spread = due.iter().max().unwrap().duration_since(*due.iter().min().unwrap());
+    assert!(spread.unsigned_abs() > 5 * MINUTE, "they come back within {spread:?}");
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn workers_on_one_host_are_told_apart() {
+    let database = database();
+    let client = client(&database);
+    let workers: Vec<Running> = (0..2).map(|_| Running::start(quick(&client))).collect();
+    let plain = common::plain(&database.url()).await;
+    let alive = async || -> i64 {
+        let alive = "select count(distinct presence_pid) from faultline.workers where stopped_at is null";
+        plain.query_one(alive, &[]).await.unwrap().get(0)
+    };
+    let both = async {
+        while alive().await < 2 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, both).await.expect("both are registered");
+    for (stopped, worker) in (1..).zip(workers) {
+        worker.stop().await;
+        assert_eq!(alive().await, 2 - stopped);
+    }
+}
+
 /// What a test sees of a handler that never ends by itself.
 struct Endless {
     run: Run,
@@ -350,63 +393,4 @@ async fn renewals_keep_a_strict_handler_running_past_the_length_of_its_lease() {
     let job = wait_for(&client, id, State::Succeeded).await;
     assert_eq!((job.attempts, job.result.unwrap().get()), (1, "true"));
     worker.stop().await;
-}
-
-#[tokio::test]
-async fn a_job_that_crashed_workers_starts_when_no_other_such_job_is_held() {
-    let database = database();
-    let client = client(&database);
-    let mut ids = Vec::new();
-    for _ in 0..3 {
-        ids.push(client.enqueue_raw("suspect", ()).await.unwrap().id());
-    }
-    common::plain(&database.url()).await.batch_execute("update faultline.jobs set crashes = 2").await.unwrap();
-    let url = database.url();
-    let worker = Running::start(quick(&client).on_kind("suspect", move |_, _| {
-        let url = url.clone();
-        async move {
-            // Whatever runs now would fall with this one.
-            let running = "select count(*) from faultline.jobs where state = 'running'";
-            let held: i64 = common::plain(&url).await.query_one(running, &[]).await?.get(0);
-            Ok(held)
-        }
-    }));
-    for id in ids {
-        let job = wait_for(&client, id, State::Succeeded).await;
-        assert_eq!((job.result.unwrap().get(), job.attempts), ("1", 1));
-    }
-    worker.stop().await;
-}
-
-#[tokio::test]
-async fn a_transaction_that_commits_late_costs_other_jobs_no_lease() {
-    let database = database();
-    let client = client(&database);
-    let ttl = Duration::from_secs(1);
-    let url = database.url();
-    let worker = Worker::new(&client)
-        .lease_ttl(ttl)
-        .on_kind("late", move |_, run: Run| {
-            let url = url.clone();
-            async move {
-                let mut session = common::plain(&url).await;
-                let mut tx = session.transaction().await?;
-                run.complete_in(&mut tx, &()).await?;
-                tokio::time::sleep(4 * ttl).await;
-                tx.commit().await?;
-                Ok(())
-            }
-        })
-        .on_kind("long", move |_, _| async move {
-            tokio::time::sleep(5 * ttl).await;
-            Ok(())
-        });
-    let worker = Running::start(worker);
-    let late = client.enqueue_raw("late", ()).await.unwrap().id();
-    let long = client.enqueue_raw("long", ()).await.unwrap().id();
-    for id in [late, long] {
-        let job = wait_for(&client, id, State::Succeeded).await;
-        assert_eq!((job.attempts, job.last_error), (1, None));
-    }
-    assert_eq!(worker.stop().await.leases_lost, 0);
 }

@@ -8,7 +8,7 @@ use faultline_store::enqueue::{Enqueued, enqueue};
 use faultline_store::finish::{Ending, Finish, Finished, finish};
 use faultline_store::lease::{Floors, claim, renew};
 use faultline_store::operate::{Retry, cancel, pause, resume, retry};
-use faultline_store::reap::{bury, reap};
+use faultline_store::reap::{Reaped, bury, reap};
 use faultline_store::{Error, LEASE_LOST, Session};
 use std::time::Duration;
 
@@ -94,7 +94,10 @@ pub(crate) async fn take(step: Step, actor: &Actor, case: &Case) -> Told {
         Step::Enqueue | Step::EnqueueOther => enqueue_keyed(step, session, knows, case).await,
         Step::Claim => take_job(session, knows, case).await,
         Step::Reap => reap(session, std::slice::from_ref(&case.queue), &[], LOOK_AT).await.map(|reaped| moved(&reaped)),
-        Step::Bury => bury(session, &[case.first_owner], LOOK_AT).await.map(|reaped| moved(&reaped)),
+        Step::Bury => {
+            let mut reaped = Vec::new();
+            bury(session, &[case.first_owner], LOOK_AT, &mut reaped).await.map(|()| moved(&reaped))
+        }
         Step::Cancel => cancel(session, "test", case.job).await.map(|answer| format!("{answer:?}")),
         Step::Retry => try_again(session, knows, case).await,
         Step::Pause => pause(session, "test", &case.queue, None).await.map(|()| "paused".into()),
@@ -192,8 +195,8 @@ async fn try_again(session: &Session, knows: &mut Knowledge, case: &Case) -> fau
     }
 }
 
-fn moved(reaped: &[(JobId, State)]) -> String {
-    reaped.first().map_or("nothing to reap".into(), |(_, state)| format!("reaped to {state}"))
+fn moved(reaped: &[Reaped]) -> String {
+    reaped.first().map_or("nothing to reap".into(), |one| format!("reaped to {}", one.state))
 }
 
 /// Steps that name a lease.
