@@ -56,6 +56,8 @@ pub(crate) struct Scene {
     pub(crate) grace: Duration,
     /// Whether jobs kill their workers, which are then replaced.
     pub(crate) mortal: bool,
+    /// Addresses that a worker may use, MiB; none: as many as it likes.
+    pub(crate) memory_mib: Option<u64>,
     /// Settings of the cluster beside the usual ones.
     pub(crate) settings: &'static [(&'static str, &'static str)],
     /// Whether workers stop handlers at the deadline of their lease.
@@ -141,6 +143,7 @@ impl Drill {
             slots: 6,
             grace: Duration::from_secs(5),
             mortal: false,
+            memory_mib: None,
             standby: Standby::None,
             through: Through::Nothing,
             disks: None,
@@ -187,7 +190,9 @@ pub const DRILLS: &[Drill] = &[
     drills::sync_cancel::DRILL,
     drills::cancellation_storm::DRILL,
     drills::starvation::DRILL,
+    drills::poison::DRILL,
     drills::herd::DRILL,
+    drills::shutdown::DRILL,
     drills::held_snapshot::DRILL,
     drills::lost_notify::DRILL,
     drills::pooler::DRILL,

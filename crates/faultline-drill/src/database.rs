@@ -2,6 +2,7 @@
 
 use crate::DrillError;
 use crate::history::Lines;
+use crate::work::How;
 use faultline_check::witness::{
     Effect, Event, JobRow, MetricsSample, QueueSample, Reason, Sample, SessionSample, State,
 };
@@ -185,6 +186,13 @@ pub(crate) async fn dump(client: &Client, dir: &Path, queue: &str) -> Result<i64
     write().await?.map_err(written)?;
     let clock = "select (extract(epoch from clock_timestamp()) * 1000000)::bigint";
     Ok(client.query_one(clock, &[]).await?.get(0))
+}
+
+/// Jobs that kill the process that runs them.
+pub(crate) async fn poison(client: &Client, queue: &str) -> Result<Vec<Uuid>, DrillError> {
+    let sql = "select id from faultline.all_jobs where queue = $1 and payload ->> 'fail' = any ($2)";
+    let rows = client.query(sql, &[&queue, &How::POISON.as_slice()]).await?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
 const EVENTS: &str = "

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Carries out the steps from `began` on, until all have ended and `duration` is over. A fault that began late, since its
-/// victim was not ready, delays those after it, so that faults which were planned apart stay apart.
+/// victim was not ready, or took long to heal, delays those after it, so that faults which were planned apart stay apart.
 pub(crate) async fn carry_out(
     stage: &mut Stage,
     steps: &[Step],
@@ -30,6 +30,7 @@ pub(crate) async fn carry_out(
         if next_end == Some(next) {
             let Some((_, number, step)) = to_end.pop() else { continue };
             step.fault.end(stage, number).await?;
+            late += Instant::now() - next;
             tell(&format!("{:>5.1} s  over: {}", began.elapsed().as_secs_f64(), step.fault));
         } else if let Some((step, number)) = to_begin.next() {
             tell(&format!("{:>5.1} s  {}", began.elapsed().as_secs_f64(), step.fault));

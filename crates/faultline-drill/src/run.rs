@@ -125,8 +125,8 @@ async fn carry_out(
         access,
         seed: options.seed,
     };
-    let Scene { slots, grace, strict, incarnations, sample_every: every, .. } = drill.scene;
-    let told = Settings { lease_ttl, queue: queue.clone(), slots, grace, strict, incarnations };
+    let Scene { slots, grace, strict, incarnations, memory_mib, sample_every: every, .. } = drill.scene;
+    let told = Settings { lease_ttl, queue: queue.clone(), slots, grace, strict, incarnations, memory_mib };
     write_json(&dir.join(worker::SETTINGS), &told)?;
     let mut stage = Stage::set(ground, launcher, options.workers, drill.scene.mortal).await?;
     tell(&format!("the API and {} workers run on {}", options.workers, ground.shown()));
@@ -174,10 +174,11 @@ async fn carry_out(
     let client = database::connect(&ground.standby_first).await?;
     let ended_us = database::dump(&client, dir, &queue).await?;
     let deadlocks = database::deadlocks(&client).await?;
+    let poison = database::poison(&client, &queue).await?;
     drop(client);
     stage.end().await;
     logs::read(dir)?;
-    let settings = Run { deadlocks, ..settings(&drill, options, ended_us) };
+    let settings = Run { deadlocks, poison, ..settings(&drill, options, ended_us) };
     write_json(&dir.join("run.json"), &settings)?;
     if leaves_one_behind {
         old::take(ground, &settings, dir).await?;

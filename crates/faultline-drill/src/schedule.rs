@@ -105,7 +105,7 @@ mod tests {
         let outage =
             |step: &Step| matches!(step.fault, Fault::Database(Database::Outage { .. })).then_some(step.for_ms);
         let outages: Vec<u64> = plan("database-outage").iter().filter_map(outage).collect();
-        assert_eq!(outages, [1500, 15000, 450, 4500]);
+        assert_eq!(outages, [1500, 1500, 4500, 450, 30000]);
         let killed_at = |step: &Step| match step.fault {
             Fault::Process(Process::KillAt { point, .. }) => Some(point.name()),
             _ => None,

@@ -23,6 +23,17 @@ pub(crate) enum How {
     Nul,
     /// An error of 300 megabytes.
     Vast,
+    /// It aborts its process.
+    Abort,
+    /// It overflows the stack of its thread.
+    Overflow,
+    /// It takes memory until there is none.
+    Memory,
+}
+
+impl How {
+    /// Those that end the process, as they are written in a payload.
+    pub(crate) const POISON: [&str; 3] = ["abort", "overflow", "memory"];
 }
 
 /// The payload.

@@ -13,6 +13,7 @@ use faultline::tokio_postgres::types::Type;
 use faultline::tokio_postgres::{self, NoTls};
 use faultline::{Client, Error, Failure, Run, Worker};
 use faultline_check::witness::{Action, Answer, Effect, Phase};
+use rustix::process::{Resource, Rlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::sync::Arc;
@@ -44,6 +45,9 @@ pub(crate) struct Settings {
     /// Workers in one process; more than one look to the database like as many processes.
     #[serde(default = "one")]
     pub(crate) incarnations: usize,
+    /// Addresses that the process may use, MiB.
+    #[serde(default)]
+    pub(crate) memory_mib: Option<u64>,
 }
 
 fn one() -> usize {
@@ -72,6 +76,11 @@ pub async fn work(
         std::fs::read(dir.join(SETTINGS)).map_err(crate::DrillError::io("read the settings of the workers"))?;
     let settings: Settings =
         serde_json::from_slice(&settings).map_err(|error| crate::DrillError::Witness(error.to_string()))?;
+    if let Some(mib) = settings.memory_mib {
+        let limit = Rlimit { current: Some(mib << 20), maximum: Some(mib << 20) };
+        let limited = setrlimit(Resource::As, limit);
+        limited.map_err(|error| crate::DrillError::io("limit the memory of a worker")(error.into()))?;
+    }
     let failed = |error: Error| crate::DrillError::Process(format!("the worker cannot run: {error}"));
     let client = Client::lazy(url).map_err(failed)?;
     let shared = Arc::new(Shared {
@@ -221,8 +230,17 @@ impl Shared {
 
     async fn fail(&self, how: How, run: &Run) -> Result<(), Failure> {
         if how == How::Slow {
-            // Longer than the time-out that the job was enqueued with; the engine drops us.
+            // Longer than the time-out that the job was enqueued with; the engine drops us, and we say so before.
+            self.note(run, self.history.op(), Action::HandlerEnd, Phase::Ok, Some(Answer::Erred));
             tokio::time::sleep(Duration::from_secs(60)).await;
+        }
+        match how {
+            How::Abort => std::process::abort(),
+            How::Overflow => {
+                overflow(1);
+            }
+            How::Memory => use_up_memory(),
+            _ => {}
         }
         self.note(run, self.history.op(), Action::HandlerEnd, Phase::Ok, Some(Answer::Erred));
         Err(match how {
@@ -231,7 +249,7 @@ impl Shared {
             How::Huge => Failure::new("x".repeat(1_000_000)),
             How::Nul => Failure::new("before\0after"),
             How::Vast => Failure::new("x".repeat(300 << 20)),
-            How::Error | How::Slow => Failure::new("once more"),
+            _ => Failure::new("once more"),
         })
     }
 
@@ -247,6 +265,22 @@ impl Shared {
 
     fn reach(&self, point: Point, run: &Run) {
         self.orders.reach(point, Some(run.id().0), Some(run.lease_id().0));
+    }
+}
+
+/// Calls itself until no stack is left; the numbers keep the compiler from making a loop of it.
+fn overflow(depth: u64) -> u64 {
+    let frame = std::hint::black_box([depth; 128]);
+    if depth == 0 { 0 } else { overflow(depth + 1) + std::hint::black_box(frame)[7] }
+}
+
+/// Takes memory until the limit of the process ends it.
+fn use_up_memory() {
+    const PART_BYTES: usize = 64 << 20;
+    let mut taken: Vec<Vec<u8>> = Vec::new();
+    loop {
+        // Not touched: the limit is on addresses, and the machine's memory is for others.
+        taken.push(std::hint::black_box(Vec::with_capacity(PART_BYTES)));
     }
 }
 

@@ -24,7 +24,7 @@ use faultline_metrics::Metrics;
 use faultline_store::reap::{REAP_LIMIT, Reaped, Watch, bury, commits, queue_names, reap, watch};
 use faultline_store::{Plans, Result, Session, maintain};
 use rand::RngExt;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -36,6 +36,9 @@ pub(crate) const TICK: Duration = Duration::from_millis(1400);
 /// A look may take one part in this many of the time of all processes together: under a snapshot that was forgotten open it has to
 /// pass the entries of every job that has ended since.
 const LOOK_SHARE: u32 = 20;
+/// A look is dear if so many in a row were: one that waited for a busy machine, or was the first of its session, costs the
+/// database nothing, and jobs of dead workers wait for the next.
+const COSTS: usize = 3;
 /// Between two dear looks, at most.
 const LONGEST_TICK: Duration = Duration::from_secs(30);
 /// How long a worker's presence may be missing before its jobs are recovered.
@@ -64,7 +67,9 @@ pub struct Reaper {
     contact_since: Option<Instant>,
     /// When the next look is planned.
     next_look: Instant,
-    /// The least time between two looks, by what they cost.
+    /// What the last looks have cost.
+    costs: VecDeque<Duration>,
+    /// The least time between two looks, by that.
     tick: Duration,
     /// Whether no look has failed since the start, or contact has lasted for a lease time since the last that did.
     steady: bool,
@@ -100,6 +105,7 @@ impl Reaper {
             lease_ttl: DEFAULT_LEASE_TTL,
             contact_since: None,
             next_look: now,
+            costs: VecDeque::with_capacity(COSTS),
             tick: TICK,
             sessions: 0,
             steady: true,
@@ -178,14 +184,15 @@ impl Reaper {
         self.metrics.engine().looks_after(&queues);
         let look_at = self.look_at;
         let look = async |session: &Session| {
+            let asked = Instant::now();
             let found = watch(session, &queues, look_at).await?;
-            let looked = Instant::now();
+            let took = asked.elapsed();
             if found.running {
                 commits(session).await?;
             }
-            Ok((found, looked))
+            Ok((found, took))
         };
-        let (found, looked) = self.link.call(look).await?;
+        let (found, took) = self.link.call(look).await?;
         let now = Instant::now();
         if now.duration_since(began) > gap {
             self.lose_contact();
@@ -197,10 +204,7 @@ impl Reaper {
             self.lose_contact();
         }
         self.sessions = sessions;
-        let processes = u32::try_from(found.workers.max(1)).unwrap_or(u32::MAX);
-        // Contact that is asked for less often than once a lease time proves nothing.
-        let longest = LONGEST_TICK.min(self.lease_ttl).max(TICK);
-        self.tick = (looked.duration_since(began) * LOOK_SHARE).saturating_mul(processes).clamp(TICK, longest);
+        self.plan(took, found.workers);
         self.look_at = found.slots.saturating_add(LOOK_BEYOND);
         let contact_since = *self.contact_since.get_or_insert(now);
         let held_off = now.duration_since(contact_since) >= self.lease_ttl;
@@ -228,6 +232,19 @@ impl Reaper {
             }
         }
         Ok(found)
+    }
+
+    /// How often to look from now on, by what the last looks have cost the database.
+    fn plan(&mut self, cost: Duration, workers: i64) {
+        if self.costs.len() == COSTS {
+            self.costs.pop_front();
+        }
+        self.costs.push_back(cost);
+        let cost = self.costs.iter().min().filter(|_| self.costs.len() == COSTS).copied().unwrap_or_default();
+        let processes = u32::try_from(workers.max(1)).unwrap_or(u32::MAX);
+        // Contact that is asked for less often than once a lease time proves nothing.
+        let longest = LONGEST_TICK.min(self.lease_ttl).max(TICK);
+        self.tick = (cost * LOOK_SHARE).saturating_mul(processes).clamp(TICK, longest);
     }
 
     async fn queue_names(&mut self) -> Result<Vec<String>> {
@@ -317,6 +334,20 @@ mod tests {
 
     fn migrate(url: &str) {
         runtime().block_on(async { Client::lazy(url).unwrap().migrate().await.unwrap() });
+    }
+
+    /// A first look on a busy machine took a tenth of a second, and the next one came after the jobs of a dead worker should have run.
+    #[test]
+    fn looks_are_rarer_only_when_several_were_dear() {
+        let database = testing::database(migrate);
+        let mut reaper = Reaper::all_queues(&Client::lazy(&database.url()).unwrap());
+        let (dear, cheap) = (Duration::from_millis(100), Duration::from_millis(2));
+        for cost in [dear, cheap, dear, dear] {
+            reaper.plan(cost, 4);
+            assert_eq!(reaper.tick, TICK);
+        }
+        reaper.plan(dear, 4);
+        assert_eq!(reaper.tick, dear * LOOK_SHARE * 4);
     }
 
     /// A worker that outlived an outage is as much behind with its renewals as one that died in it.

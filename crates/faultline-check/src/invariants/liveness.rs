@@ -6,7 +6,7 @@ use uuid::Uuid;
 use crate::ground::Ground;
 use crate::recovery::of_killed;
 use crate::verdict::{Findings, Found, NotCheckable};
-use crate::witness::{Action, Answer, Event, FaultKind, Phase, Reason, State};
+use crate::witness::{Action, Answer, Event, Fault, FaultKind, Phase, Reason, State};
 
 /// Invariant 30. After an outage reapers hold off first.
 pub(super) fn no_overdue_lease(ground: &Ground<'_>) -> Found {
@@ -181,7 +181,7 @@ pub(super) fn an_outage_costs_nothing(ground: &Ground<'_>) -> Found {
     Ok(found)
 }
 
-/// Invariant 35. Rows that a process left are judged by its last lease; a release that is charged also breaks 20.
+/// Invariant 35. Whoever could tell nobody, since the database was away for longer than a worker waits, may leave rows. Rows that a process left are judged by its last lease; a release that is charged also breaks 20.
 pub(super) fn shutdowns_are_clean(ground: &Ground<'_>) -> Found {
     let mut held: HashMap<Uuid, Vec<(&Event, Option<&Event>)>> = HashMap::new();
     for life in ground.lives()? {
@@ -198,6 +198,9 @@ pub(super) fn shutdowns_are_clean(ground: &Ground<'_>) -> Found {
         if r.phase == Phase::Invoke && since > ground.run.shutdown_bound_us {
             found.violated(None, format!("{} had not stopped {since} us after the signal", r.process), &[operation]);
         }
+        if r.phase != Phase::Ok {
+            continue;
+        }
         let (Some(owner), Some(exit_ns), Some(took)) = (r.owner, operation.ended_wall_ns, operation.took_us()) else {
             continue;
         };
@@ -207,7 +210,12 @@ pub(super) fn shutdowns_are_clean(ground: &Ground<'_>) -> Found {
         if took > bound {
             found.violated(None, format!("{} took {took} us to stop, more than {bound} us", r.process), &[operation]);
         }
-        if r.answer == Some(Answer::AtOnce) {
+        let signal_us = r.wall_ns / 1000;
+        let away = |fault: &Fault| {
+            let until = fault.ended_us.unwrap_or(i64::MAX).min(exit_ns / 1000);
+            fault.is_outage() && until - fault.began_us.max(signal_us) > ground.run.last_words_us
+        };
+        if r.answer == Some(Answer::AtOnce) || ground.faults().unwrap_or_default().iter().any(away) {
             continue;
         }
         let latest = exit_ns / 1000 + ground.run.clock_tolerance_us;

@@ -126,6 +126,8 @@ pub struct Run {
     pub enqueue_deadline_us: i64,
     /// The longest time from the signal to the exit.
     pub shutdown_bound_us: i64,
+    /// How long a worker that stops goes on trying to tell a database that is away what it leaves behind.
+    pub last_words_us: i64,
     /// The longest time from a second signal to the exit.
     pub at_once_bound_us: i64,
     /// The longest time that a session may be idle in a transaction.
@@ -176,6 +178,7 @@ impl Default for Run {
             claim_gap_bound_us: 5 * SECOND,
             enqueue_deadline_us: 10 * SECOND,
             shutdown_bound_us: 35 * SECOND,
+            last_words_us: 5 * SECOND,
             at_once_bound_us: 2 * SECOND,
             idle_in_transaction_bound_us: 60 * SECOND,
             claim_p99_bound_us: SECOND,

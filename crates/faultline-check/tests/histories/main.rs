@@ -88,6 +88,22 @@ fn what_a_drill_may_require_is_counted() {
 }
 
 #[test]
+fn a_worker_that_could_tell_nobody_may_leave_rows_behind() {
+    let stopped_at = |seconds: i64, away: bool| {
+        let mut w = good();
+        let outage = w.nemesis.as_ref().unwrap().iter().find(|f| f.is_outage()).unwrap().began_us;
+        let shutdown = w.history.as_mut().unwrap().iter_mut().find(|o| o.record.action == Action::Shutdown).unwrap();
+        // Stopped in the outage, in which it held a job.
+        shutdown.record.wall_ns = outage * 1000;
+        shutdown.ended_wall_ns = Some((outage + seconds * SECOND) * 1000);
+        w.run.last_words_us = if away { SECOND } else { 5 * SECOND };
+        violated(&check(&w))
+    };
+    assert_eq!(stopped_at(2, true), Vec::<u8>::new());
+    assert_eq!(stopped_at(2, false), [35], "there was time to tell");
+}
+
+#[test]
 fn nothing_is_passed_without_witnesses() {
     let verdict = check(&Witnesses::default());
     assert_eq!(verdict.counts(), (0, 0, 40), "{verdict}");

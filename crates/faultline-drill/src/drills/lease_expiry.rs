@@ -10,12 +10,12 @@ use rand::rngs::StdRng;
 use std::time::Duration;
 
 /// Enough for some to finish between the end of a lease and the next look of a reaper.
-const TURNS: usize = 3;
+const TURNS: usize = 4;
 
 pub(crate) const DRILL: Drill = Drill {
     name: "lease-expiry",
     summary: "a worker's renewals stop; its handlers go on past their leases and finish late",
-    duration: Duration::from_secs(18),
+    duration: Duration::from_secs(20),
     required: &[
         (Required::Success, 10),
         (Required::Renewal, 10),
@@ -23,11 +23,11 @@ pub(crate) const DRILL: Drill = Drill {
         (Required::RefusedZombie, 1),
         (Required::LateSuccess, 1),
     ],
-    scene: Scene { slots: 16, ..Drill::CALM.scene },
-    load: Load { clients: 3, pause: Duration::from_millis(150), ..Drill::CALM.load },
+    scene: Scene { slots: 20, ..Drill::CALM.scene },
+    load: Load { clients: 4, pause: Duration::from_millis(100), ..Drill::CALM.load },
     plan,
     // About as long as a lease and a look of the reapers.
-    work: |rng, number| Work { ms: rng.random_range(200..3500), hold_ms: 50, ..Work::calm(rng, number) },
+    work: |rng, number| Work { ms: rng.random_range(300..2300), hold_ms: 50, ..Work::calm(rng, number) },
     ..Drill::CALM
 };
 

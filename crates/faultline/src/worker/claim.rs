@@ -152,7 +152,7 @@ impl Claimer {
                 .call(async |session| recover_claim(session, &queue, lease_id, &floors, look_at).await)
                 .await?;
             self.found_out(lease_id, &found);
-            self.start(found, &deadline);
+            self.start(found, &deadline).await;
             self.shared.registry.claim_known(lease_id);
             return Ok(true);
         }
@@ -173,7 +173,7 @@ impl Claimer {
         if sweep {
             self.plan_sweep(began.elapsed());
         }
-        self.start(claimed, &deadline);
+        self.start(claimed, &deadline).await;
         self.shared.registry.claim_known(lease_id);
         Ok(was_full)
     }
@@ -234,34 +234,60 @@ impl Claimer {
         self.next_sweep = Instant::now() + every.mul_f64(rand::rng().random_range(0.8..1.2));
     }
 
-    fn start(&mut self, claimed: Vec<ClaimedJob>, deadline: &Deadline) {
+    async fn start(&mut self, claimed: Vec<ClaimedJob>, deadline: &Deadline) {
         self.shared.counters.claimed.fetch_add(claimed.len() as u64, Ordering::Relaxed);
         if let Some(first) = claimed.first() {
             let lease = first.lease_id;
             tracing::debug!(name: "claimed", queue = %self.queue, %lease, jobs = claimed.len(), "claimed");
         }
-        for job in claimed {
+        let (suspects, others): (Vec<_>, Vec<_>) =
+            claimed.into_iter().partition(|job| job.crashes >= ISOLATE_AFTER_CRASHES);
+        for job in others {
             let kind = self.count(&job);
-            self.start_one(job, kind, deadline.apart());
+            self.start_one(job, kind, deadline.apart(), None);
+        }
+        if !suspects.is_empty() {
+            self.start_suspect(suspects, deadline).await;
         }
     }
 
-    fn start_one(&self, job: ClaimedJob, kind: Arc<KindMetrics>, deadline: Deadline) {
+    /// Of jobs that crashed their workers more than once, one may run. The others are given back before it starts: it may take
+    /// with it whatever this worker holds by then.
+    async fn start_suspect(&mut self, mut suspects: Vec<ClaimedJob>, deadline: &Deadline) {
+        let mut chosen =
+            Isolation::take(&self.shared.isolated).and_then(|isolation| Some((suspects.pop()?, isolation)));
+        if !self.give_back(suspects, deadline).await
+            && let Some((job, isolation)) = chosen.take()
+        {
+            // Nobody has heard of it. All wait.
+            drop(isolation);
+            self.give_back(vec![job], deadline).await;
+        }
+        if let Some((job, isolation)) = chosen {
+            let kind = self.count(&job);
+            self.start_one(job, kind, deadline.apart(), Some(isolation));
+        }
+    }
+
+    /// Whether the database knows of it; otherwise it is told later.
+    async fn give_back(&mut self, jobs: Vec<ClaimedJob>, deadline: &Deadline) -> bool {
+        let mut ended = Vec::with_capacity(jobs.len());
+        for job in jobs {
+            let kind = self.count(&job);
+            self.shared.registry.insert(job.id, job.lease_id, self.queue.clone(), deadline.apart());
+            let reason = "it crashed its worker more than once and runs beside no other such job".to_owned();
+            ended.push(self.release(&job, kind, ISOLATION_DELAY, reason, Cause::Isolated));
+        }
+        ended.is_empty() || self.finisher.end_now(&self.shared, &self.queue, ended).await
+    }
+
+    fn start_one(&self, job: ClaimedJob, kind: Arc<KindMetrics>, deadline: Deadline, isolation: Option<Isolation>) {
         let shared = &self.shared;
         let stop = shared.registry.insert(job.id, job.lease_id, self.queue.clone(), deadline);
         let Some(handler) = shared.handlers.get(&job.kind).cloned() else {
             let reason = format!("this worker has no handler for kind {}", job.kind);
             tracing::warn!(job = %job.id, kind = job.kind, "no handler for this kind; the job is put back");
             return self.put_back(&job, kind, UNKNOWN_KIND_DELAY, reason, Cause::UnknownKind);
-        };
-        let isolation = if job.crashes >= ISOLATE_AFTER_CRASHES {
-            let Some(isolation) = Isolation::take(&shared.isolated) else {
-                let reason = "it crashed its worker more than once and runs beside no other such job".to_owned();
-                return self.put_back(&job, kind, ISOLATION_DELAY, reason, Cause::Isolated);
-            };
-            Some(isolation)
-        } else {
-            None
         };
         // A recovered claim may exceed the slots for a moment.
         let permit = self.free.clone().try_acquire_owned().ok();
@@ -272,12 +298,23 @@ impl Claimer {
     }
 
     fn put_back(&self, job: &ClaimedJob, kind: Arc<KindMetrics>, delay: Duration, reason: String, cause: Cause) {
+        let (ended, finisher) = (self.release(job, kind, delay, reason, cause), self.finisher.clone());
+        self.shared.handlers_running.spawn(async move { finisher.end(ended).await });
+    }
+
+    /// What is to be told of a job that does not run here.
+    fn release(
+        &self,
+        job: &ClaimedJob,
+        kind: Arc<KindMetrics>,
+        delay: Duration,
+        reason: String,
+        cause: Cause,
+    ) -> Ended {
         let delay = Some(delay.mul_f64(rand::rng().random_range(0.5..1.5)));
         let finish = Finish { id: job.id, lease_id: job.lease_id, ending: Ending::Release { delay, reason } };
         self.shared.registry.finishing(job.id, job.lease_id);
-        let ended = Ended { queue: self.queue.clone(), finish, kind, cause: Some(cause) };
-        let finisher = self.finisher.clone();
-        self.shared.handlers_running.spawn(async move { finisher.end(ended).await });
+        Ended { queue: self.queue.clone(), finish, kind, cause: Some(cause) }
     }
 
     /// A draining worker gives back what a lost claim may hold.

@@ -42,6 +42,12 @@ struct Waiting {
     _backlog: Held,
 }
 
+impl Borrow<Finish> for Ended {
+    fn borrow(&self) -> &Finish {
+        &self.finish
+    }
+}
+
 impl Borrow<Finish> for Waiting {
     fn borrow(&self) -> &Finish {
         &self.ended.finish
@@ -61,6 +67,25 @@ impl Finisher {
     pub(crate) async fn end(&self, ended: Ended) {
         // The loop ends only after every sender is gone.
         let _ = self.sender.send(Waiting { ended, _backlog: Held::new(self.metrics.workers().finish_backlog()) }).await;
+    }
+
+    /// Ends attempts of one queue and waits for the answer. Without one they are in line like others, and it answers false.
+    pub(crate) async fn end_now(&self, shared: &Shared, queue: &Arc<str>, ended: Vec<Ended>) -> bool {
+        match self.link.call(async |session| finish(session, queue, &ended).await).await {
+            Ok(answers) => {
+                for (ended, answer) in ended.iter().zip(answers) {
+                    settle(shared, ended, answer);
+                }
+                true
+            }
+            Err(error) => {
+                tracing::warn!(%queue, waiting = ended.len(), %error, "could not end attempts; they wait with others");
+                for ended in ended {
+                    self.end(ended).await;
+                }
+                false
+            }
+        }
     }
 
     /// A handler that returned Ok after `complete_in`: the job has succeeded if the transaction was committed, and its

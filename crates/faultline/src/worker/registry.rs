@@ -79,6 +79,9 @@ struct Held {
     stop: Stop,
     /// Set when the finish is on its way: a renewal that misses the row then says nothing.
     finishing: bool,
+    /// Set by `complete_in`, cleared when the handler has ended: its transaction holds the row. A renewal would wait for it, and
+    /// all others of this worker with it; and no reaper takes a row that is locked.
+    in_transaction: bool,
 }
 
 /// The jobs that this process holds. A job stays in here until its finish is answered, so that its lease is renewed as long.
@@ -97,7 +100,7 @@ impl Registry {
 
     pub(crate) fn insert(&self, id: JobId, lease_id: LeaseId, queue: Arc<str>, deadline: Deadline) -> Stop {
         let stop = Stop::new(deadline);
-        self.held().insert(id, Held { lease_id, queue, stop: stop.clone(), finishing: false });
+        self.held().insert(id, Held { lease_id, queue, stop: stop.clone(), finishing: false, in_transaction: false });
         stop
     }
 
@@ -120,7 +123,8 @@ impl Registry {
         let known = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
         if known.contains_key(&sent.lease_id) {
             let stop = Stop::new(Deadline::new(sent.at, ttl));
-            let held = Held { lease_id: sent.lease_id, queue: sent.queue.clone(), stop, finishing: false };
+            let (lease_id, queue) = (sent.lease_id, sent.queue.clone());
+            let held = Held { lease_id, queue, stop, finishing: false, in_transaction: false };
             // One of an earlier claim of ours is still to be told of its end.
             self.held().entry(id).or_insert(held);
         }
@@ -137,7 +141,14 @@ impl Registry {
     /// The finish of the attempt is on its way.
     pub(crate) fn finishing(&self, id: JobId, lease_id: LeaseId) {
         if let Some(job) = self.held().get_mut(&id).filter(|job| job.lease_id == lease_id) {
-            job.finishing = true;
+            (job.finishing, job.in_transaction) = (true, false);
+        }
+    }
+
+    /// The handler finishes the attempt inside a transaction of its own.
+    pub(crate) fn in_transaction(&self, id: JobId, lease_id: LeaseId) {
+        if let Some(job) = self.held().get_mut(&id).filter(|job| job.lease_id == lease_id) {
+            (job.finishing, job.in_transaction) = (true, true);
         }
     }
 
@@ -160,10 +171,10 @@ impl Registry {
         self.held().len()
     }
 
-    /// Everything held, by queue.
+    /// What can be renewed, by queue.
     pub(crate) fn by_queue(&self) -> HashMap<Arc<str>, Vec<(JobId, LeaseId)>> {
         let mut queues: HashMap<Arc<str>, Vec<(JobId, LeaseId)>> = HashMap::new();
-        for (id, job) in self.held().iter() {
+        for (id, job) in self.held().iter().filter(|(_, job)| !job.in_transaction) {
             queues.entry(job.queue.clone()).or_default().push((*id, job.lease_id));
         }
         queues
