@@ -11,7 +11,7 @@ mod spoil;
 
 use common::{SECOND, id, status, violated};
 use earlier::EARLIER;
-use faultline_check::witness::{Action, Required};
+use faultline_check::witness::{Action, Answer, Phase, Required};
 use faultline_check::{INVARIANTS, Status, Witnesses, check};
 use good::{good, poisoned};
 use later::{LATER, POISONED};
@@ -120,6 +120,21 @@ fn a_lease_id_of_both_sides_has_one_owner() {
     let lease = events.iter().find(|event| event.is_claim()).unwrap().lease;
     events.iter_mut().filter(|event| event.lease == lease).for_each(|event| event.owner = Some(id(4711)));
     assert!(violated(&check(&w)).contains(&12));
+}
+
+/// The first was answered by a primary that took its answer with it.
+#[test]
+fn a_finish_that_a_failover_lost_may_be_refused_when_it_is_repeated() {
+    let mut w = good();
+    let history = w.history.as_mut().unwrap();
+    let first = history.iter().rfind(|o| o.record.action == Action::Finish && o.record.phase == Phase::Ok).unwrap();
+    let mut again = first.clone();
+    (again.record.op, again.record.phase, again.record.answer) = (u64::MAX, Phase::Fail, Some(Answer::LeaseLost));
+    again.record.boot_ns += 1;
+    history.push(again);
+    assert!(violated(&check(&w)).contains(&28));
+    w.run.asynchronous_failover = true;
+    assert!(!violated(&check(&w)).contains(&28));
 }
 
 #[test]
