@@ -257,7 +257,7 @@ async fn run_one(
     drop(held);
     match verdict {
         Verdict::End(ending) => finisher.end(queue, Finish { id, lease_id, ending }).await,
-        Verdict::SeeTransaction => finisher.see_transaction(queue, &run, fraction).await,
+        Verdict::SeeTransaction => finisher.see_transaction(&shared, queue, &run, fraction).await,
         Verdict::Lost => {
             shared.counters.leases_lost.fetch_add(1, Ordering::Relaxed);
             tracing::warn!(job = %id, lease = %lease_id, "the lease was lost; the handler was stopped");

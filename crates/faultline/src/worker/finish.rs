@@ -40,8 +40,9 @@ impl Finisher {
     }
 
     /// A handler that returned Ok after `complete_in`: the job has succeeded if the transaction was committed, and its
-    /// attempt has failed if not.
-    pub(crate) async fn see_transaction(&self, queue: Arc<str>, run: &Run, fraction: f64) {
+    /// attempt has failed if not. What is seen is the answer: a finish that only asks for the same could come after a failover
+    /// that has brought the lease back, and end the job without what the transaction wrote.
+    pub(crate) async fn see_transaction(&self, shared: &Shared, queue: Arc<str>, run: &Run, fraction: f64) {
         let (id, lease_id) = (run.id(), run.lease_id());
         let mut pause = Pause::new();
         let seen = loop {
@@ -50,15 +51,11 @@ impl Finisher {
                 Err(_) => tokio::time::sleep(pause.next()).await,
             }
         };
-        let ending = match seen {
-            // Ended, or lost: the finish is answered accordingly and changes nothing.
-            Some(_) => Ending::Complete(None),
-            None => {
-                let failure = Failure::new("complete_in was called, but its transaction was not committed");
-                ending(run, &failure, fraction)
-            }
-        };
-        self.end(queue, Finish { id, lease_id, ending }).await;
+        if let Some(answer) = seen {
+            return settle(shared, &queue, &Finish { id, lease_id, ending: Ending::Complete(None) }, answer);
+        }
+        let failure = Failure::new("complete_in was called, but its transaction was not committed");
+        self.end(queue, Finish { id, lease_id, ending: ending(run, &failure, fraction) }).await;
     }
 }
 
