@@ -129,8 +129,9 @@ pub(super) fn repeating_a_finish_is_idempotent(ground: &Ground<'_>) -> Found {
             }
             continue;
         };
-        // What was refused or lost on the way says nothing about the first.
-        let answered = operation.record.phase == Phase::Ok || operation.is(Phase::Fail, Answer::LeaseLost);
+        // What was refused or lost on the way says nothing about the first; nor does a primary that has never heard of it.
+        let refused = operation.is(Phase::Fail, Answer::LeaseLost) && !ground.run.asynchronous_failover;
+        let answered = operation.record.phase == Phase::Ok || refused;
         if answered {
             found.examine();
             if operation.record.answer != before.record.answer {

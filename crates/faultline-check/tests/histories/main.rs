@@ -170,6 +170,21 @@ fn a_lease_id_of_both_sides_has_one_owner() {
     assert!(violated(&check(&w)).contains(&12));
 }
 
+/// The first was answered by a primary that took its answer with it.
+#[test]
+fn a_finish_that_a_failover_lost_may_be_refused_when_it_is_repeated() {
+    let mut w = good();
+    let history = w.history.as_mut().unwrap();
+    let first = history.iter().rfind(|o| o.record.action == Action::Finish && o.record.phase == Phase::Ok).unwrap();
+    let mut again = first.clone();
+    (again.record.op, again.record.phase, again.record.answer) = (u64::MAX, Phase::Fail, Some(Answer::LeaseLost));
+    again.record.boot_ns += 1;
+    history.push(again);
+    assert!(violated(&check(&w)).contains(&28));
+    w.run.asynchronous_failover = true;
+    assert!(!violated(&check(&w)).contains(&28));
+}
+
 #[test]
 fn a_reap_of_what_its_holder_had_finished_is_the_failovers_and_any_other_is_not() {
     let mut w = good();
