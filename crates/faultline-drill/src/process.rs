@@ -111,6 +111,8 @@ impl Launcher {
             command.env_remove(name);
         }
         let log = File::create(self.log(name)).map_err(DrillError::io("create a log"))?;
+        #[cfg(feature = "mutants")]
+        command.envs(std::env::vars_os().filter(|(name, _)| name == "FAULTLINE_MUTANT"));
         command.env("FAULTLINE_DATABASE_URL", url).env("FAULTLINE_LOG_FORMAT", "json");
         command.env("FAULTLINE_LOG", logs::LEVELS);
         // A group of its own, where the terminal's Ctrl-C does not reach it.

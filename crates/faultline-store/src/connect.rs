@@ -31,7 +31,7 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(3);
 /// isolation that the statements are written for, whatever the database's default is: they meet rows that others have just
 /// changed, and look again with a newer snapshot. Names are looked up in the system's schema only: in a schema that others
 /// may write to, somebody's operator could fit the arguments better, and would run with the engine's rights.
-const SESSION_OPTIONS: &str = "-c statement_timeout=30s -c lock_timeout=10s \
+pub(crate) const SESSION_OPTIONS: &str = "-c statement_timeout=30s -c lock_timeout=10s \
     -c idle_in_transaction_session_timeout=30s -c default_transaction_isolation=read\\ committed \
     -c search_path=pg_catalog,pg_temp -c jit=off -c enable_seqscan=off -c faultline.direct=on";
 
@@ -130,6 +130,8 @@ impl Connector {
         config.application_name(name);
         let users_options = self.config.get_options().unwrap_or_default();
         let options = format!("{SESSION_OPTIONS} {} {} {users_options}", plans.options(), self.settings);
+        #[cfg(feature = "mutants")]
+        let options = crate::mutants::edited_options(&options);
         let begin = || Some(begin_with(&options).into());
         if self.pooled.load(Ordering::Relaxed) {
             let (client, driver) = open_with(&config, &self.tls, metrics, notifications).await?;

@@ -186,7 +186,13 @@ pub async fn enqueue(client: &ClientWrapper, jobs: &[NewJob]) -> Result<Vec<Enqu
 pub async fn enqueue_timed(client: &ClientWrapper, jobs: &[NewJob]) -> Result<Vec<(Enqueued, Option<Times>)>> {
     check(jobs)?;
     let columns = Columns::of(jobs);
-    let rows = query(client, ENQUEUE, &columns.params()).await?;
+    let rows = query(client, ENQUEUE, &columns.params()).await;
+    mutant!("failed-commit-is-success", {
+        if let Err(crate::Error::Indeterminate { .. }) = rows {
+            return Ok(jobs.iter().map(|job| (Enqueued::Created(job.id), None)).collect());
+        }
+    });
+    let rows = rows?;
     let answers = answers(jobs, &rows)?;
     rows.iter().zip(answers).map(|(row, answer)| Ok((answer, times(row)?))).collect()
 }
@@ -214,6 +220,11 @@ pub async fn enqueue_in(transaction: &tokio_postgres::Transaction<'_>, jobs: &[N
 /// As [`enqueue`].
 pub async fn enqueue_again(client: &mut ClientWrapper, jobs: &[NewJob]) -> Result<Vec<Enqueued>> {
     check(jobs)?;
+    mutant!("blind-commit-retry", {
+        let id = |job: &NewJob| JobId(Uuid::from_u128(job.id.0.as_u128() ^ 1));
+        let anew: Vec<NewJob> = jobs.iter().map(|job| NewJob { id: id(job), ..job.clone() }).collect();
+        return enqueue(client, &anew).await;
+    });
     let keyless: Vec<&NewJob> = jobs.iter().filter(|job| job.key.is_none()).collect();
     let keyed: Vec<&NewJob> = jobs.iter().filter(|job| job.key.is_some()).collect();
     insert_keyless_again(client, &keyless).await?;

@@ -14,6 +14,16 @@
 //! - [`maintain`]: partitions, and rows that nobody needs any more
 //! - [`audit`]: the transition log, on and off
 
+/// Does something else where a mutant is chosen; nothing at all without the feature `mutants` of the crate that says so.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! mutant {
+    ($name:literal, $broken:block) => {
+        #[cfg(feature = "mutants")]
+        if $crate::mutants::on($name) $broken
+    };
+}
+
 pub mod audit;
 mod connect;
 mod database;
@@ -24,6 +34,8 @@ pub mod finish;
 pub mod lease;
 pub mod maintain;
 pub mod migrate;
+#[cfg(feature = "mutants")]
+pub mod mutants;
 mod notifier;
 pub mod operate;
 pub mod presence;

@@ -59,6 +59,8 @@ pub async fn migrate(client: &mut Client) -> Result<Vec<&'static Migration>> {
         }
         transaction.commit().await?;
     }
+    #[cfg(feature = "mutants")]
+    crate::mutants::edited_functions(client, &applied).await?;
     Ok(applied)
 }
 

@@ -59,7 +59,7 @@ pub struct Reaped {
 }
 
 impl Reaped {
-    fn of(row: &Row) -> Result<Self> {
+    pub(crate) fn of(row: &Row) -> Result<Self> {
         let expired_s: Option<f64> = row.try_get("expired_s")?;
         Ok(Self {
             id: JobId(row.try_get("id")?),
@@ -107,6 +107,7 @@ pub async fn watch(client: &ClientWrapper, queues: &[String], look_at: i64) -> R
 /// # Errors
 /// Those of the connection; nothing or all of it was done.
 pub async fn reap(client: &ClientWrapper, queues: &[String], absent: &[WorkerId], look_at: i64) -> Result<Vec<Reaped>> {
+    mutant!("reap-in-two-statements", { return crate::mutants::reap_in_two_statements(client, queues).await });
     let absent: Vec<Uuid> = absent.iter().map(|worker| worker.0).collect();
     let limit = i64::try_from(REAP_LIMIT).unwrap_or(i64::MAX);
     let rows = query(client, REAP, &[&queues, &absent, &look_at, &limit]).await?;

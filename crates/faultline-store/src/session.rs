@@ -22,7 +22,7 @@ pub struct ClientWrapper {
     /// `begin` with the settings of each transaction; none for a session of our own, which has them.
     begin: Option<Arc<str>>,
     /// By their text.
-    prepared: Mutex<HashMap<&'static str, Statement>>,
+    prepared: Mutex<HashMap<Box<str>, Statement>>,
 }
 
 impl Deref for ClientWrapper {
@@ -72,18 +72,18 @@ impl ClientWrapper {
     ///
     /// # Errors
     /// Those of the connection and of the statement.
-    pub async fn prepare_cached(&self, sql: &'static str) -> Result<Statement> {
+    pub async fn prepare_cached(&self, sql: &str) -> Result<Statement> {
         let known = || self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(statement) = known().get(sql) {
             return Ok(statement.clone());
         }
         let statement = self.client.prepare(sql).await.map_err(|e| Error::from(e).before_sending())?;
-        known().insert(sql, statement.clone());
+        known().insert(sql.into(), statement.clone());
         Ok(statement)
     }
 
     /// Runs a statement that is a transaction by itself.
-    pub(crate) async fn run(&self, sql: &'static str, params: &[&dyn Param]) -> Result<Vec<Row>> {
+    pub(crate) async fn run(&self, sql: &str, params: &[&dyn Param]) -> Result<Vec<Row>> {
         let Some(begin) = &self.begin else {
             let statement = self.prepare_cached(sql).await?;
             let params: Vec<&(dyn ToSql + Sync)> = params.iter().map(|param| param.as_sql()).collect();

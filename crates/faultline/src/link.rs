@@ -90,11 +90,35 @@ impl Pause {
     /// Half to all of the present pause; the next one is twice as long.
     pub(crate) fn next(&mut self) -> Duration {
         let pause = self.next.mul_f64(rand::rng().random_range(0.5..1.0));
+        #[cfg(feature = "mutants")]
+        let pause = if faultline_store::mutants::on("no-jitter") { self.next } else { pause };
         self.next = (self.next * 2).min(self.longest);
         pause
     }
 
     pub(crate) fn reset(&mut self) {
         self.next = Self::FIRST;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fleet_does_not_come_back_at_one_instant() {
+        let mut fleet: Vec<Pause> = (0..100).map(|_| Pause::new()).collect();
+        let mut longest = Pause::FIRST;
+        for _ in 0..10 {
+            let pauses: Vec<Duration> = fleet.iter_mut().map(Pause::next).collect();
+            assert!(pauses.iter().all(|pause| (longest / 2..=longest).contains(pause)), "{pauses:?}");
+            // Four parts of the interval, each with a quarter of the fleet on average.
+            let quarter = longest.div_f64(8.0);
+            for part in 0..4 {
+                let from = longest / 2 + quarter * part;
+                assert!(pauses.iter().any(|pause| (from..from + quarter).contains(pause)), "nobody after {from:?}");
+            }
+            longest = (longest * 2).min(Pause::LONGEST);
+        }
     }
 }

@@ -35,12 +35,10 @@ const LOOK_SHARE: u32 = 20;
 const LONGEST_TICK: Duration = Duration::from_secs(30);
 /// How long a worker's presence may be missing before its jobs are recovered.
 const ABSENCE_GRACE: Duration = Duration::from_secs(2);
-/// A delay of the next look that breaks the contact: the process was stopped, or the database did not answer.
-const LONGEST_GAP: Duration = Duration::from_secs(4);
-/// The same in parts of a lease time, where that is less: leases are renewed in such steps, and must not run out unnoticed.
-const GAPS: u32 = 3;
-/// No shorter delay breaks it: a busy machine has such, and somebody has to reap.
-const SHORTEST_GAP: Duration = Duration::from_millis(300);
+/// A delay of a look or of its answer that breaks the contact: the process was stopped, or the database did not answer. Never more
+/// than half of a lease time: a lease that was renewed in time has two thirds left, so that whoever could not renew during
+/// the gap holds on to his when it ends.
+const CONTACT_GAP: Duration = Duration::from_secs(4);
 /// Rows beyond the slots of all workers that a look covers: queued rows before the last running one, such as released ones.
 const LOOK_BEYOND: i64 = 1000;
 /// Between two reads of the names of all queues.
@@ -165,7 +163,7 @@ impl Reaper {
 
     async fn look(&mut self) -> Result<Watch> {
         let began = Instant::now();
-        let gap = (self.lease_ttl / GAPS).clamp(SHORTEST_GAP, LONGEST_GAP);
+        let gap = CONTACT_GAP.min(self.lease_ttl / 2);
         if began.duration_since(self.next_look) > gap {
             // This process was stopped: others may have been as well.
             self.lose_contact();
@@ -192,6 +190,8 @@ impl Reaper {
         self.look_at = found.slots.saturating_add(LOOK_BEYOND);
         let contact_since = *self.contact_since.get_or_insert(now);
         let held_off = now.duration_since(contact_since) >= self.lease_ttl;
+        #[cfg(feature = "mutants")]
+        let held_off = held_off || faultline_store::mutants::on("no-reap-holdoff");
         self.steady |= held_off;
         let steady = self.steady;
         let gone =
@@ -293,6 +293,9 @@ impl Reaper {
 mod tests {
     use super::*;
     use faultline_cluster::testing;
+    use faultline_core::{LeaseId, State};
+    use faultline_store::ClientWrapper;
+    use faultline_store::lease::{Floors, claim};
 
     fn runtime() -> tokio::runtime::Runtime {
         tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
@@ -300,6 +303,31 @@ mod tests {
 
     fn migrate(url: &str) {
         runtime().block_on(async { Client::lazy(url).unwrap().migrate().await.unwrap() });
+    }
+
+    /// A worker that outlived an outage is as much behind with its renewals as one that died in it.
+    #[test]
+    fn nobody_reaps_by_the_lease_before_a_lease_time_of_contact() {
+        let runtime = runtime();
+        let database = testing::database(migrate);
+        runtime.block_on(async {
+            let client = Client::lazy(&database.url()).unwrap();
+            let id = client.enqueue_raw("k", ()).await.unwrap().id();
+            let (lease, owner) = (LeaseId::new(&mut rand::rng()), WorkerId::new(&mut rand::rng()));
+            let take = async |session: &mut ClientWrapper| {
+                claim(session, "default", lease, owner, Duration::ZERO, 1, &Floors::head()).await
+            };
+            assert_eq!(client.database().run(take).await.unwrap().len(), 1);
+            let mut reaper = Reaper::all_queues(&client);
+            let state = async || client.get(id).await.unwrap().unwrap().state;
+            for _ in 0..3 {
+                assert_eq!(reaper.look().await.unwrap().expired, ["default"]);
+                assert_eq!(state().await, State::Running, "a reaper that has just come must hold off");
+            }
+            reaper.contact_since = Instant::now().checked_sub(reaper.lease_ttl);
+            reaper.look().await.unwrap();
+            assert_eq!(state().await, State::Queued);
+        });
     }
 
     /// Looks may lie far apart, and leases run out in between: who only sees the database before and after an outage must not
@@ -379,6 +407,23 @@ mod tests {
             assert!(!looked.unwrap().expired.is_empty(), "it saw the lease expired");
             let running = "select count(*) from faultline.jobs where state = 'running'";
             assert_eq!(other.query_one(running, &[]).await.unwrap().get::<_, i64>(0), 1);
+        });
+    }
+
+    /// As long as that, others that were stopped as well have lost none of their leases, however short these are.
+    #[test]
+    fn a_stall_of_most_of_a_lease_breaks_the_contact() {
+        let runtime = runtime();
+        let database = testing::database(migrate);
+        runtime.block_on(async {
+            let mut reaper =
+                Reaper::all_queues(&Client::lazy(&database.url()).unwrap()).lease_ttl(Duration::from_secs(2));
+            reaper.look().await.unwrap();
+            let first = reaper.contact_since.unwrap();
+            reaper.next_look = Instant::now() - Duration::from_millis(1500);
+            reaper.look().await.unwrap();
+            assert!(reaper.contact_since.is_some_and(|since| since > first));
+            assert!(!reaper.steady);
         });
     }
 }

@@ -135,6 +135,7 @@ impl Run {
         result: &impl Serialize,
     ) -> Result<(), Error> {
         let result = self.begin_complete_in(result)?;
+        faultline_store::mutant!("effect-before-finish", { transaction.batch_execute("commit; begin").await? });
         transaction
             .query_typed(
                 "select faultline.complete_in_tx($1, $2, $3)",

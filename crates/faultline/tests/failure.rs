@@ -6,6 +6,9 @@ mod common;
 use common::{DEADLINE, Running, client, database, migrate, plain, wait_for, wait_until};
 use faultline::{Client, Failure, Reaper, State, Worker};
 use faultline_cluster::{Cluster, Mode, Programs};
+use faultline_core::{LeaseId, WorkerId};
+use faultline_store::lease::{Floors, claim};
+use faultline_store::{ClientWrapper, Database};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -116,8 +119,17 @@ async fn a_handler_is_stopped_when_its_lease_is_lost() {
 
 #[tokio::test]
 async fn handlers_that_block_the_runtime_keep_their_leases() {
+    const SHORT: Duration = Duration::from_millis(600);
     let database = database();
     let client = client(&database);
+    // A job that nobody renews shows that the reaper was at work meanwhile.
+    let left = client.enqueue_raw("left", ()).await.unwrap().id();
+    let (lease, owner) = (LeaseId::new(&mut rand::rng()), WorkerId::new(&mut rand::rng()));
+    let take = async |session: &mut ClientWrapper| {
+        claim(session, "default", lease, owner, Duration::ZERO, 1, &Floors::head()).await
+    };
+    assert_eq!(client.database().run(take).await.unwrap()[0].id, left);
+    let id = client.enqueue_raw("blocks", ()).await.unwrap().id();
     // The reaper must not suffer from the blocked runtime.
     let url = database.url();
     let stop_reaper = CancellationToken::new();
@@ -126,20 +138,49 @@ async fn handlers_that_block_the_runtime_keep_their_leases() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let client = Client::lazy(&url).unwrap();
-            Reaper::all_queues(&client).lease_ttl(Duration::from_millis(600)).run_until(stopped).await;
+            Reaper::all_queues(&client).lease_ttl(SHORT).run_until(stopped).await;
         });
     });
-    let worker =
-        Running::start(Worker::new(&client).lease_ttl(Duration::from_millis(600)).on_kind("blocks", |_, _| async {
-            std::thread::sleep(Duration::from_secs(4));
-            Ok(())
-        }));
-    let id = client.enqueue_raw("blocks", ()).await.unwrap().id();
+    let worker = Worker::new(&client).lease_ttl(SHORT).on_kind("left", |_, _| async { Ok(()) });
+    let worker = Running::start(worker.on_kind("blocks", |_, _| async {
+        std::thread::sleep(Duration::from_secs(4));
+        Ok(())
+    }));
     let job = wait_for(&client, id, State::Succeeded).await;
     assert_eq!((job.attempts, job.crashes), (1, 0));
+    wait_for(&client, left, State::Succeeded).await;
+    let reaped = client.attempts(left).await.unwrap().remove(0);
+    assert!(reaped.ended_at < job.finished_at.unwrap(), "nobody reaped while the runtime was blocked: {reaped:?}");
     worker.stop().await;
     stop_reaper.cancel();
     reaper.join().unwrap();
+}
+
+#[tokio::test]
+async fn handlers_that_take_every_session_of_the_pool_keep_their_leases() {
+    const POOL: usize = 2;
+    let database = database();
+    let client = Client::of(Database::new(&database.url(), "test", POOL).unwrap());
+    let watcher = common::client(&database);
+    let stop_reaper = CancellationToken::new();
+    let reaper = tokio::spawn(Reaper::all_queues(&watcher).lease_ttl(TTL).run_until(stop_reaper.clone()));
+    let pool = client.database().clone();
+    let worker = Running::start(Worker::new(&client).lease_ttl(TTL).on_kind("hogs", move |_, _| {
+        let pool = pool.clone();
+        async move {
+            let hog = async |session: &mut ClientWrapper| Ok(session.batch_execute("select pg_sleep(5)").await?);
+            pool.run(hog).await.map_err(Failure::new)
+        }
+    }));
+    let jobs: Vec<_> = (0..POOL).map(|_| watcher.enqueue_raw("hogs", ()).into_new_job().unwrap()).collect();
+    watcher.enqueue_all(&jobs).await.unwrap();
+    for job in &jobs {
+        let job = wait_for(&watcher, job.id, State::Succeeded).await;
+        assert_eq!((job.attempts, job.crashes), (1, 0), "{job:?}");
+    }
+    assert_eq!(worker.stop().await.leases_lost, 0);
+    stop_reaper.cancel();
+    reaper.await.unwrap();
 }
 
 #[tokio::test]

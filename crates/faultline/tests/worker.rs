@@ -273,6 +273,49 @@ async fn a_job_that_crashed_its_worker_twice_runs_beside_no_other_such_job() {
     worker.stop().await;
 }
 
+#[tokio::test]
+async fn jobs_that_fail_together_are_not_tried_again_together() {
+    const MINUTE: Duration = Duration::from_secs(60);
+    let database = database();
+    let client = client(&database);
+    let worker =
+        Running::start(quick(&client).on_kind("fails", |_, _| async { Err::<(), _>(Failure::new("as all others")) }));
+    let enqueue = || client.enqueue_raw("fails", ()).backoff(10 * MINUTE, 10 * MINUTE).into_new_job().unwrap();
+    let jobs: Vec<_> = (0..50).map(|_| enqueue()).collect();
+    client.enqueue_all(&jobs).await.unwrap();
+    let mut due = Vec::new();
+    for job in &jobs {
+        let tried = |job: &faultline::JobRecord| job.attempts == 1 && job.state == State::Queued;
+        due.push(wait_until(&client, job.id, tried).await.next_run_at);
+    }
+    // Uniform over ten minutes; the time in which they failed is shorter than one.
+    let spread = due.iter().max().unwrap().duration_since(*due.iter().min().unwrap());
+    assert!(spread.unsigned_abs() > 5 * MINUTE, "they come back within {spread:?}");
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn workers_on_one_host_are_told_apart() {
+    let database = database();
+    let client = client(&database);
+    let workers: Vec<Running> = (0..2).map(|_| Running::start(quick(&client))).collect();
+    let plain = common::plain(&database.url()).await;
+    let alive = async || -> i64 {
+        let alive = "select count(distinct presence_pid) from faultline.workers where stopped_at is null";
+        plain.query_one(alive, &[]).await.unwrap().get(0)
+    };
+    let both = async {
+        while alive().await < 2 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, both).await.expect("both are registered");
+    for (stopped, worker) in (1..).zip(workers) {
+        worker.stop().await;
+        assert_eq!(alive().await, 2 - stopped);
+    }
+}
+
 /// What a test sees of a handler that never ends by itself.
 struct Endless {
     run: Run,

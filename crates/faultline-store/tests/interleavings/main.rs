@@ -19,6 +19,8 @@ mod keys;
 mod leases;
 mod operators;
 mod step;
+#[cfg(feature = "mutants")]
+mod teeth;
 mod witness;
 mod world;
 

@@ -2,12 +2,12 @@
 
 use crate::common::{
     Db, EXPIRED, LONG, LOOK_AT, QUEUE, SUCCEEDED, complete, count, end, job, lease, put, put_many, release, take,
-    worker,
+    value, worker,
 };
 use faultline_core::{JobId, NewJob, Start};
 use faultline_store::enqueue::enqueue;
 use faultline_store::finish::{Ending, Finish, finish};
-use faultline_store::lease::{ClaimedJob, Floors, claim, recover_claim};
+use faultline_store::lease::{ClaimedJob, Floors, claim, recover_claim, renew};
 use faultline_store::operate::{pause, resume};
 use faultline_store::reap::watch;
 use faultline_store::{ClientWrapper, Plans, Session};
@@ -241,4 +241,23 @@ async fn one_job_with_a_monstrous_payload_does_not_stop_the_queue() {
     session.batch_execute(deep).await.unwrap();
     put_many(&session, 3).await;
     assert_eq!(take(&session, 10, LONG).await.len(), 4);
+}
+
+/// By the clock of whoever claims, a lease would end at once or never where that clock is wrong.
+#[tokio::test]
+async fn a_lease_lasts_as_long_as_asked_on_the_databases_clock() {
+    let db = Db::migrated();
+    let session = db.session().await;
+    put(&session, &job()).await;
+    let claimed = take(&session, 1, LONG).await.remove(0);
+    let left = "select extract(epoch from lease_expires_at - clock_timestamp())::float8 from faultline.jobs";
+    for ttl in [LONG, 2 * LONG] {
+        let seconds: f64 = value(&session, left, &[]).await;
+        // What the machine may take from one statement to the next.
+        assert!(
+            seconds > ttl.as_secs_f64() - 60.0 && seconds <= ttl.as_secs_f64(),
+            "{seconds:.0} s are left of {ttl:?}"
+        );
+        renew(&session, QUEUE, &[(claimed.id, claimed.lease_id)], 2 * LONG).await.unwrap();
+    }
 }

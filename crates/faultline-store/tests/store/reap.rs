@@ -43,6 +43,20 @@ async fn leave(observer: &Session, session: Session) {
     until(observer, "select not exists (select from pg_stat_activity where pid = $1)", &[&pid]).await;
 }
 
+/// Out of a connection that was given up, packets may still arrive.
+#[tokio::test]
+async fn a_registration_that_comes_late_does_not_replace_the_session_that_has_taken_over() {
+    let db = Db::migrated();
+    let (observer, worker) = (reaper(&db).await, worker());
+    let given_up = present(&db, worker).await;
+    let taken_over = present(&db, worker).await;
+    register(&given_up, &facts_of(worker), true).await.unwrap();
+    leave(&observer, given_up).await;
+    assert_eq!(watch(&observer, &queues(), LOOK_AT).await.unwrap().absent, []);
+    leave(&observer, taken_over).await;
+    assert_eq!(watch(&observer, &queues(), LOOK_AT).await.unwrap().absent, [worker]);
+}
+
 #[tokio::test]
 async fn a_lease_that_lasts_is_not_reaped_however_often_one_tries() {
     let db = Db::migrated();
@@ -204,6 +218,22 @@ async fn a_worker_without_presence_is_never_taken_for_absent() {
     // It was seen missing when it still had a session of its own, and came back through a pooler.
     assert_eq!(buried(&session, id).await, []);
     assert_eq!(count(&session, "faultline.workers where stopped_at is null").await, 1);
+}
+
+/// The row of the lease decides, whatever became of the row of its worker: it may have been pruned, or never written.
+#[tokio::test]
+async fn a_job_whose_worker_left_no_row_is_reaped_all_the_same() {
+    let db = Db::migrated();
+    let session = reaper(&db).await;
+    let (unknown, alive) = (job(), job());
+    let left = running(&session, &unknown, EXPIRED).await;
+    assert_eq!(told(&reap(&session, &queues(), &[], LOOK_AT).await.unwrap()), [(left.id, State::Queued)]);
+    let owner = worker();
+    register(&session, &facts_of(owner), false).await.unwrap();
+    put(&session, &alive).await;
+    assert_eq!(take_for(&session, owner, 2, EXPIRED).await.len(), 2);
+    session.batch_execute("delete from faultline.workers").await.unwrap();
+    assert_eq!(reap(&session, &queues(), &[], LOOK_AT).await.unwrap().len(), 2);
 }
 
 #[tokio::test]

@@ -145,6 +145,8 @@ fn stopped(why: Why) -> Verdict {
 /// What a failed attempt means for its job.
 pub(crate) fn ending(run: &Run, failure: &Failure, fraction: f64) -> Ending {
     let error = text::storable(&failure.text());
+    #[cfg(feature = "mutants")]
+    let error = if faultline_store::mutants::on("error-text-unsanitised") { failure.text() } else { error };
     let backoff_ms = run.job().backoff.delay_ms(run.attempt(), fraction).unsigned_abs();
     match failure.then {
         Then::BackOff => Ending::Fail { error, delay: Duration::from_millis(backoff_ms) },

@@ -311,6 +311,8 @@ async fn run_one(attempt: Attempt, held: (Option<OwnedSemaphorePermit>, Option<I
     let Attempt { shared, handler, run, kind, finisher } = attempt;
     let (id, lease_id, queue) = (run.id(), run.lease_id(), Arc::<str>::from(run.queue()));
     let fraction = rand::rng().random_range(0.0..1.0);
+    #[cfg(feature = "mutants")]
+    let fraction = if faultline_store::mutants::on("no-jitter") { 1.0 } else { fraction };
     let began = Instant::now();
     let verdict = attempt::run(&handler, run.clone(), shared.strict, fraction).await;
     kind.ran(began.elapsed());

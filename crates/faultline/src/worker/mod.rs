@@ -20,6 +20,7 @@ use crate::client::Client;
 use crate::enqueue::{Job, Payload};
 use crate::error::Error;
 use crate::failure::Failure;
+use crate::link::Pause;
 use crate::reaper::{Reaper, TICK};
 use crate::run::Run;
 use attempt::{Handler, Handlers};
@@ -273,14 +274,19 @@ impl Worker {
     }
 
     /// Works until `shutdown` resolves or an operator asks this worker to drain; then claims nothing more, lets handlers end
-    /// within the grace, gives the rest back uncharged, and says goodbye. Goes on through any outage of the database.
+    /// within the grace, gives the rest back uncharged, and says goodbye. Goes on through any outage of the database, and waits for
+    /// the end of one that it is started in.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for an ill-formed queue or kind, a number of slots or a lease time out of bounds; the error of
-    /// [`Client::check_schema`] when the database can't be used at the start.
+    /// [`Error::Invalid`] for an ill-formed queue or kind, a number of slots or a lease time out of bounds; that of
+    /// [`Client::check_schema`] when the database answers, but can't be used: its schema is missing or too old, say.
     pub async fn run_until(self, shutdown: impl Future<Output = ()>) -> Result<Summary, Error> {
         let queues = self.checked_queues()?;
-        self.client.check_schema().await?;
+        tokio::pin!(shutdown);
+        tokio::select! {
+            usable = self.until_usable() => usable?,
+            () = &mut shutdown => return Ok(Summary::default()),
+        }
         let grace = self.grace;
         let (facts, shared) = self.prepare(&queues);
         let stop_services = CancellationToken::new();
@@ -295,7 +301,7 @@ impl Worker {
         tracing::info!(worker = %shared.id, queues = ?facts.queues, "the worker has started");
 
         tokio::select! {
-            () = shutdown => {}
+            () = &mut shutdown => {}
             () = shared.drain.cancelled() => {}
         }
         tracing::info!(worker = %shared.id, running = shared.registry.len(), "the worker drains");
@@ -322,6 +328,22 @@ impl Worker {
         Ok(summary)
     }
 
+    /// Waits while the database is away.
+    async fn until_usable(&self) -> Result<(), Error> {
+        let mut pause = Pause::new();
+        loop {
+            match self.client.check_schema().await {
+                Ok(_) => return Ok(()),
+                Err(Error::Store(error)) if error.is_connection_fault() => {
+                    let wait = pause.next();
+                    tracing::warn!(%error, ?wait, "the worker cannot start yet; trying again");
+                    tokio::time::sleep(wait).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
     fn checked_queues(&self) -> Result<Vec<(Arc<str>, usize)>, Error> {
         let mut queues: Vec<(Arc<str>, usize)> = Vec::new();
         let default = [(limits::DEFAULT_QUEUE.to_owned(), DEFAULT_SLOTS)];
@@ -346,6 +368,8 @@ impl Worker {
 
     fn prepare(self, queues: &[(Arc<str>, usize)]) -> (WorkerFacts, Arc<Shared>) {
         let id = WorkerId::new(&mut rand::rng());
+        #[cfg(feature = "mutants")]
+        let id = if faultline_store::mutants::on("owner-is-host-name") { id_of_host() } else { id };
         let slots: usize = queues.iter().map(|(_, slots)| slots).sum();
         let facts = WorkerFacts {
             id,
@@ -376,6 +400,13 @@ impl Worker {
         };
         (facts, Arc::new(shared))
     }
+}
+
+#[cfg(feature = "mutants")]
+fn id_of_host() -> WorkerId {
+    let name = gethostname::gethostname().to_string_lossy().into_owned();
+    let sum = name.bytes().fold(1u128, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
+    format!("{sum:032x}").parse().expect("32 hexadecimal digits are a UUID")
 }
 
 /// Looks after the worker's queues and wakes the claim loops of those that have work.

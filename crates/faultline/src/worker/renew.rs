@@ -13,6 +13,8 @@ use crate::worker::Shared;
 use crate::worker::deadline::BootTime;
 use faultline_core::{JobId, LeaseId};
 use faultline_store::enqueue::{CHANNEL, Hint};
+#[cfg(feature = "mutants")]
+use faultline_store::lease::Renewed;
 use faultline_store::lease::renew;
 use faultline_store::presence::{WorkerFacts, heartbeat, register, stop};
 use faultline_store::{Error, Plans, Result, Session};
@@ -38,6 +40,13 @@ const GOODBYE: Duration = Duration::from_secs(2);
 /// Starts the thread. The receiver resolves when it has ended, which it does some time after `stop` is cancelled.
 pub(crate) fn start(shared: Arc<Shared>, facts: WorkerFacts, stop: CancellationToken) -> oneshot::Receiver<()> {
     let (ended, receiver) = oneshot::channel();
+    faultline_store::mutant!("renewals-on-the-shared-runtime", {
+        tokio::spawn(async move {
+            run(&shared, &facts, &stop).await;
+            ended.send(())
+        });
+        return receiver;
+    });
     let spawned = std::thread::Builder::new().name("faultline-renew".into()).spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         match runtime {
@@ -155,7 +164,10 @@ async fn renew_all(shared: &Shared, facts: &WorkerFacts, session: &Session, limi
         for part in held.chunks(RENEW_LIMIT) {
             let asked = BootTime::now();
             tracing::trace!(name: "renewing", worker = %facts.id, %queue, leases = part.len(), "renewing");
-            let renewed = within(limit, renew(session, &queue, part, shared.lease_ttl)).await?;
+            let call = renew(session, &queue, part, shared.lease_ttl);
+            #[cfg(feature = "mutants")]
+            let call = on_the_job_pool(shared, &queue, part, call);
+            let renewed = within(limit, call).await?;
             if let Some(metrics) = shared.metrics.get(&queue) {
                 metrics.renewals.inc_by(renewed.len() as u64);
             }
@@ -181,6 +193,20 @@ async fn renew_all(shared: &Shared, facts: &WorkerFacts, session: &Session, limi
         None => within(limit, register(session, facts, session.is_direct())).await?,
     }
     Ok(())
+}
+
+#[cfg(feature = "mutants")]
+async fn on_the_job_pool(
+    shared: &Shared,
+    queue: &str,
+    part: &[(JobId, LeaseId)],
+    call: impl Future<Output = Result<Vec<Renewed>>>,
+) -> Result<Vec<Renewed>> {
+    faultline_store::mutant!("renewals-on-the-job-pool", {
+        let pool = shared.client.database();
+        return pool.run(async |session| renew(session, queue, part, shared.lease_ttl).await).await;
+    });
+    call.await
 }
 
 async fn within<T>(limit: Duration, call: impl Future<Output = Result<T>>) -> Result<T> {
