@@ -188,7 +188,7 @@ pub async fn enqueue_timed(client: &ClientWrapper, jobs: &[NewJob]) -> Result<Ve
     let columns = Columns::of(jobs);
     let rows = query(client, ENQUEUE, &columns.params()).await;
     mutant!("failed-commit-is-success", {
-        if let Err(Error::Indeterminate { .. }) = rows {
+        if let Err(crate::Error::Indeterminate { .. }) = rows {
             return Ok(jobs.iter().map(|job| (Enqueued::Created(job.id), None)).collect());
         }
     });

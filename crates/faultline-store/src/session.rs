@@ -25,7 +25,7 @@ pub struct ClientWrapper {
     /// When its server started; none where a pooler may change it from one transaction to the next.
     server: Option<Timestamp>,
     /// By their text.
-    prepared: Mutex<HashMap<&'static str, Statement>>,
+    prepared: Mutex<HashMap<Box<str>, Statement>>,
 }
 
 impl Deref for ClientWrapper {
@@ -86,24 +86,18 @@ impl ClientWrapper {
     ///
     /// # Errors
     /// Those of the connection and of the statement.
-    pub async fn prepare_cached(&self, sql: &'static str) -> Result<Statement> {
+    pub async fn prepare_cached(&self, sql: &str) -> Result<Statement> {
         let known = || self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(statement) = known().get(sql) {
             return Ok(statement.clone());
         }
         let statement = self.client.prepare(sql).await.map_err(|e| Error::from(e).before_sending())?;
-        known().insert(sql, statement.clone());
+        known().insert(sql.into(), statement.clone());
         Ok(statement)
     }
 
     /// Runs a statement that is a transaction by itself.
-    pub(crate) async fn run(&self, sql: &'static str, params: &[&dyn Param]) -> Result<Vec<Row>> {
-        #[cfg(feature = "mutants")]
-        let sql: &'static str = match crate::mutants::edited_statement(sql) {
-            std::borrow::Cow::Borrowed(sql) => sql,
-            // A mutant lives for the length of a test.
-            std::borrow::Cow::Owned(sql) => sql.leak(),
-        };
+    pub(crate) async fn run(&self, sql: &str, params: &[&dyn Param]) -> Result<Vec<Row>> {
         let Some(begin) = &self.begin else {
             let statement = self.prepare_cached(sql).await?;
             let params: Vec<&(dyn ToSql + Sync)> = params.iter().map(|param| param.as_sql()).collect();

@@ -13,10 +13,12 @@ pub(crate) async fn confirm(client: &ClientWrapper) -> Result<()> {
     query(client, CONFIRM, &[]).await.map(|_| ())
 }
 
-pub(crate) async fn query(client: &ClientWrapper, sql: &'static str, params: &[&dyn Param]) -> Result<Vec<Row>> {
+pub(crate) async fn query(client: &ClientWrapper, sql: &str, params: &[&dyn Param]) -> Result<Vec<Row>> {
+    #[cfg(feature = "mutants")]
+    let sql = &crate::mutants::edited_statement(sql);
     client.run(sql, params).await
 }
 
-pub(crate) async fn query_opt(client: &ClientWrapper, sql: &'static str, params: &[&dyn Param]) -> Result<Option<Row>> {
+pub(crate) async fn query_opt(client: &ClientWrapper, sql: &str, params: &[&dyn Param]) -> Result<Option<Row>> {
     Ok(query(client, sql, params).await?.pop())
 }

@@ -5,8 +5,8 @@ use crate::connect::SESSION_OPTIONS;
 use crate::error::Result;
 use crate::migrate::{MIGRATIONS, Migration};
 use crate::reap::Reaped;
+use crate::session::ClientWrapper;
 use crate::statement::query;
-use deadpool_postgres::ClientWrapper;
 use std::borrow::Cow;
 use tokio_postgres::Client;
 

@@ -196,7 +196,7 @@ async fn try_again(session: &Session, knows: &mut Knowledge, case: &Case) -> fau
 }
 
 fn moved(reaped: &[Reaped]) -> String {
-    reaped.first().map_or("nothing to reap".into(), |reaped| format!("reaped to {}", reaped.state))
+    reaped.first().map_or("nothing to reap".into(), |one| format!("reaped to {}", one.state))
 }
 
 /// Steps that name a lease.
