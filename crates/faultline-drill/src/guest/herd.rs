@@ -14,7 +14,7 @@ use std::time::Duration;
 /// Jobs of one instant.
 const JOBS: usize = 10_000;
 /// From the beginning to that instant: the outage is over, and everybody has come back.
-const DUE_IN: SignedDuration = SignedDuration::from_secs(9);
+const DUE_IN: SignedDuration = SignedDuration::from_secs(14);
 /// Between two looks at the sessions.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
