@@ -23,6 +23,8 @@ use tokio_util::sync::CancellationToken;
 /// From its finish on, a handler's transaction holds the job's row: nobody can take the job over from a worker that was
 /// stopped there, unless the server ends its session.
 const LET_GO: &str = "set local idle_in_transaction_session_timeout = '1s'";
+/// Between the starts of two workers of one process: a hundred at once are a storm of their own.
+const START_APART: Duration = Duration::from_millis(60);
 /// Between two tries to find out about a commit.
 const ASK_EVERY: Duration = Duration::from_millis(200);
 /// Where the supervisor leaves the [`Settings`] of the workers, in the run's directory.
@@ -93,9 +95,9 @@ pub async fn work(
     let (watching, ttl) = (shared.clone(), settings.lease_ttl);
     tokio::spawn(async move { handler::watch_for_stalls(&watching.history, ttl).await });
     let stopped = CancellationToken::new();
-    let workers = (0..settings.incarnations).map(|_| {
+    let workers = (0..settings.incarnations).zip(0..).map(|(_, nth): (usize, u32)| {
         let shared = shared.clone();
-        Worker::new(&client)
+        let worker = Worker::new(&client)
             .queue(settings.queue.clone(), settings.slots)
             .lease_ttl(settings.lease_ttl)
             .grace(settings.grace)
@@ -103,8 +105,12 @@ pub async fn work(
             .on(move |work: Work, run: Run| {
                 let shared = shared.clone();
                 async move { shared.handle(&work, &run).await.map(|()| work.result.and_then(handler::Odd::json)) }
-            })
-            .run_until(stopped.clone().cancelled_owned())
+            });
+        let stopped = stopped.clone();
+        async move {
+            tokio::time::sleep(START_APART * nth).await;
+            worker.run_until(stopped.cancelled_owned()).await
+        }
     });
     let workers = futures_util::future::try_join_all(workers);
     tokio::pin!(workers);

@@ -16,7 +16,7 @@ const INCARNATIONS: usize = 34;
 pub(crate) const DRILL: Drill = Drill {
     name: "herd",
     summary: "a hundred workers (34 in a process) reconnect after an outage; 10,000 jobs become due at one instant",
-    duration: Duration::from_secs(20),
+    duration: Duration::from_secs(24),
     fast: false,
     required: &[(Required::Success, 10_000), (Required::Outage, 1), (Required::Reconnect, 80)],
     lease_ttl: DEFAULT_LEASE,
@@ -30,13 +30,15 @@ pub(crate) const DRILL: Drill = Drill {
     load: Load { clients: 1, pause: Duration::from_millis(200), ..Drill::CALM.load },
     guest: Some(|visit| Box::pin(herd(visit))),
     plan: |rng: &mut StdRng, _: &Frame| {
-        let (at_ms, for_ms) = (2000, rng.random_range(2500..3500));
+        let (at_ms, for_ms) = (5000, rng.random_range(2500..3500));
         vec![Step { at_ms, for_ms, fault: Fault::Database(Database::Outage { how: Outage::Fast }) }]
     },
     work: |rng, number| Work { light: true, tx: false, ..Work::calm(rng, number) },
     settle: |run| {
         run.uncounted = true;
         run.connects_per_100ms = 50;
+        // A call that meets the outage asks for ten seconds what became of its jobs.
+        run.enqueue_deadline_us = 20_000_000;
     },
     ..Drill::CALM
 };

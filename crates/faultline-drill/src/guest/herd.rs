@@ -13,8 +13,12 @@ use std::time::Duration;
 
 /// Jobs of one instant.
 const JOBS: usize = 10_000;
+/// Jobs of one call.
+const BATCH: usize = 1000;
 /// From the beginning to that instant: the outage is over, and everybody has come back.
-const DUE_IN: SignedDuration = SignedDuration::from_secs(9);
+const DUE_IN: SignedDuration = SignedDuration::from_secs(14);
+/// How long a call is repeated that could not reach the database.
+const OUTAGE_LIMIT: Duration = Duration::from_secs(15);
 /// Between two looks at the sessions.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
@@ -26,11 +30,20 @@ pub(crate) async fn herd(visit: Visit) -> Result<(), DrillError> {
     let (at, work) = (Timestamp::now() + DUE_IN, Work { light: true, ..Work::default() });
     let job = || client.enqueue(&work).queue(&visit.queue).run_at(at).into_new_job();
     let jobs = (0..JOBS).map(|_| job()).collect::<Result<Vec<_>, _>>().map_err(failed)?;
-    let ops: Vec<u64> = jobs.iter().map(|job| note(&history, history.op(), Phase::Invoke, job.id.0)).collect();
-    let answers = client.enqueue_all(&jobs).await.map_err(failed)?;
-    for ((op, job), answer) in ops.iter().zip(&jobs).zip(answers) {
-        debug_assert!(matches!(answer, Enqueued::Created(_)), "there are no keys");
-        note(&history, *op, Phase::Ok, job.id.0);
+    for jobs in jobs.chunks(BATCH) {
+        let ops: Vec<u64> = jobs.iter().map(|job| note(&history, history.op(), Phase::Invoke, job.id.0)).collect();
+        let until = tokio::time::Instant::now() + OUTAGE_LIMIT;
+        let answers = loop {
+            match client.enqueue_all(jobs).await {
+                // The outage: nothing was sent.
+                Err(Error::Store(_)) if tokio::time::Instant::now() < until => tokio::time::sleep(LOOK_EVERY).await,
+                answers => break answers.map_err(failed)?,
+            }
+        };
+        for ((op, job), answer) in ops.iter().zip(jobs).zip(answers) {
+            debug_assert!(matches!(answer, Enqueued::Created(_)), "there are no keys");
+            note(&history, *op, Phase::Ok, job.id.0);
+        }
     }
     let mut seen = HashSet::new();
     while !visit.stop.is_cancelled() {
