@@ -22,6 +22,7 @@ mod engine;
 mod family;
 mod histogram;
 mod http;
+mod observed;
 mod worker;
 
 pub use database::{Call, DatabaseMetrics, Held, PoolMetrics, SessionMetrics};
@@ -29,11 +30,11 @@ pub use engine::{EngineMetrics, Enqueue, Operation, Operator, Resolution};
 pub use family::{MAX_KINDS, MAX_QUEUES, OTHER};
 pub use histogram::Histogram;
 pub use http::{HttpMetrics, UNKNOWN_ROUTE};
+pub use observed::{Holder, Observed, ObservedQueue, ObserverMetrics};
 pub use worker::{Cause, End, KindMetrics, Leases, QueueMetrics, Workers};
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
-use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::registry::Registry;
 use std::sync::Arc;
 
@@ -49,6 +50,7 @@ struct Inner {
     workers: Workers,
     database: DatabaseMetrics,
     http: HttpMetrics,
+    observer: ObserverMetrics,
 }
 
 impl Default for Metrics {
@@ -68,8 +70,9 @@ impl Metrics {
         let workers = Workers::new(&mut registry);
         let database = DatabaseMetrics::new(&mut registry);
         let http = HttpMetrics::new(&mut registry);
+        let observer = ObserverMetrics::new(&mut registry);
         registry.register_collector(Box::new(workers.margin()));
-        Self { inner: Arc::new(Inner { registry, engine, workers, database, http }) }
+        Self { inner: Arc::new(Inner { registry, engine, workers, database, http, observer }) }
     }
 
     /// What enqueues, reapers and operators' calls count.
@@ -92,6 +95,11 @@ impl Metrics {
         &self.inner.http
     }
 
+    /// What is seen of the whole database.
+    pub fn observer(&self) -> &ObserverMetrics {
+        &self.inner.observer
+    }
+
     /// All of it as OpenMetrics text, of the type [`Metrics::MEDIA_TYPE`]. Asks nobody.
     pub fn encode(&self) -> String {
         let mut text = String::new();
@@ -109,9 +117,6 @@ impl std::fmt::Debug for Metrics {
 impl Collector for worker::Margin {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), std::fmt::Error> {
         let Some(seconds) = self.seconds() else { return Ok(()) };
-        let definition = &definitions::RENEWAL_MARGIN;
-        let (name, unit) = family::split_unit(definition.name);
-        let gauge = ConstGauge::new(seconds);
-        gauge.encode(encoder.encode_descriptor(name, definition.help, unit.as_ref(), gauge.metric_type())?)
+        observed::family(&mut encoder, &definitions::RENEWAL_MARGIN, |gauges| gauges.add(&[], seconds))
     }
 }
