@@ -16,6 +16,7 @@
 //! **Architecture invariant:** nothing in here asks the database. What it says at a scrape lies in memory, so that an answer
 //! comes within milliseconds while the database is away.
 
+mod beside;
 mod database;
 pub mod definitions;
 mod engine;
@@ -36,7 +37,7 @@ pub use worker::{Cause, End, KindMetrics, Leases, QueueMetrics, Workers};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::registry::Registry;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Everything that one process counts and measures, with a registry of its own. Cheap to clone; clones are the same.
 #[derive(Clone)]
@@ -51,6 +52,8 @@ struct Inner {
     database: DatabaseMetrics,
     http: HttpMetrics,
     observer: ObserverMetrics,
+    /// What a process beside this one said last, with its name.
+    beside: Mutex<Option<(&'static str, String)>>,
 }
 
 impl Default for Metrics {
@@ -72,7 +75,9 @@ impl Metrics {
         let http = HttpMetrics::new(&mut registry);
         let observer = ObserverMetrics::new(&mut registry);
         registry.register_collector(Box::new(workers.margin()));
-        Self { inner: Arc::new(Inner { registry, engine, workers, database, http, observer }) }
+        Self {
+            inner: Arc::new(Inner { registry, engine, workers, database, http, observer, beside: Mutex::default() }),
+        }
     }
 
     /// What enqueues, reapers and operators' calls count.
@@ -100,11 +105,21 @@ impl Metrics {
         &self.inner.observer
     }
 
+    /// Shows what a process beside this one says of itself, an OpenMetrics text, on the page of this one; its series get the
+    /// label `process`. None when it has ended.
+    pub fn show_beside(&self, process: &'static str, text: Option<String>) {
+        let mut beside = self.inner.beside.lock().unwrap_or_else(PoisonError::into_inner);
+        *beside = text.map(|text| (process, text));
+    }
+
     /// All of it as OpenMetrics text, of the type [`Metrics::MEDIA_TYPE`]. Asks nobody.
     pub fn encode(&self) -> String {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.inner.registry).expect("a string takes everything");
-        text
+        match &*self.inner.beside.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some((process, other)) => beside::merge(&text, process, other),
+            None => text,
+        }
     }
 }
 

@@ -205,11 +205,16 @@ async fn ask(database: &Database) -> Tokens {
 }
 
 /// Serves the API of a private cluster on the loopback address, with its maintenance, until the stop.
-pub(crate) async fn serve_private(listener: TcpListener, url: &str, stop: CancellationToken) -> anyhow::Result<()> {
-    let database = Database::new(url, "faultline dev", SESSIONS)?;
+pub(crate) async fn serve_private(
+    listener: TcpListener,
+    url: &str,
+    metrics: &Metrics,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let database = Database::new(url, "faultline dev", SESSIONS)?.counted_in(metrics)?;
     let maintenance = maintain(&database, DEFAULT_LEASE_TTL, &stop);
     let auth = if matches!(ask(&database).await, Tokens::Some) { Auth::Tokens } else { Auth::None };
-    let api = Api { url: url.to_owned(), metrics: database.metrics().clone() };
+    let api = Api { url: url.to_owned(), metrics: metrics.clone() };
     serve_as(listener, &api, auth, stop).await?;
     maintenance.await.context("the maintenance has failed")
 }
