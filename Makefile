@@ -22,11 +22,12 @@ test-18: ## Run the tests that talk to Postgres against PostgreSQL 18, fetched f
 	@bin="$$(scripts/postgres-18)" && echo "FAULTLINE_PG_BIN=$$bin" && \
 	FAULTLINE_PG_BIN="$$bin" $(CARGO) test --workspace --exclude faultline-core --all-features
 
-check: ## Check format, lints, docs, and the licences and advisories of the dependencies
+check: ## Check format, lints, docs, the alert rules, and the licences and advisories of the dependencies
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --all-features -- -D warnings
 	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --workspace --no-deps --all-features
 	@scripts/check-dependencies
+	@scripts/check-alerts
 
 up: ## Build the image and start Postgres, API and workers with compose
 	$(COMPOSE) up -d --build

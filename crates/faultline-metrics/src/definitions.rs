@@ -221,7 +221,7 @@ definitions! {
         "Days from today on (UTC) for which the table has its partition, without a gap; at 0 today's rows go to the default one";
     OBSERVATION_AGE = Gauge, "faultline_observation_age_seconds", [], Observer, Min,
         "How old the observer's last look is; the gauges of the whole database are left out when it is too old";
-    OBSERVATION_FAILURES = Counter, "faultline_observation_failures", [], Observer, Sum,
+    OBSERVATION_FAILURES = Counter, "faultline_observation_failures", [], All, Sum,
         "Parts of a look that the database refused or that took longer than 2 s";
 
     // The API.
