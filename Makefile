@@ -27,11 +27,12 @@ drill: ## Run the fast drills, about ten minutes
 	$(CARGO) build --package faultline-cli
 	"$${CARGO_TARGET_DIR:-target}/debug/faultline" drill run fast --seed 1
 
-check: ## Check format, lints, docs, and the licences and advisories of the dependencies
+check: ## Check format, lints, docs, the alert rules, and the licences and advisories of the dependencies
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --all-features -- -D warnings
 	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --workspace --no-deps --all-features
 	@scripts/check-dependencies
+	@scripts/check-alerts
 
 up: ## Build the image and start Postgres, API and workers with compose
 	$(COMPOSE) up -d --build

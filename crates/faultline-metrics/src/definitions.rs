@@ -196,6 +196,34 @@ definitions! {
     DATABASE_POOL_WAITING = Gauge, "faultline_database_pool_waiting", ["pool"], All, Sum,
         "Calls that wait for a session of a pool";
 
+    // The whole database, as the observer last saw it.
+    QUEUE_DEPTH = Gauge, "faultline_queue_depth", ["queue", "state"], Observer, Max,
+        "Jobs of a queue: due (could start now), scheduled (wait for their first start), retrying (wait after an attempt), \
+         running. Counted up to a bound of 100 to 10,000 rows a priority, see faultline_queue_depth_bounded";
+    QUEUE_DEPTH_BOUNDED = Gauge, "faultline_queue_depth_bounded", ["queue"], Observer, Max,
+        "1 if the queue holds more jobs than were counted";
+    QUEUE_OLDEST_DUE_AGE = Gauge, "faultline_queue_oldest_due_age_seconds", ["queue"], Observer, Max,
+        "How long the oldest due job of a queue has been due; 0 without one";
+    QUEUE_PAUSED = Gauge, "faultline_queue_paused", ["queue"], Observer, Max,
+        "1 if an operator has paused the queue";
+    QUEUE_WORKERS = Gauge, "faultline_queue_workers", ["queue"], Observer, Max,
+        "Live workers that poll the queue";
+    WORKERS_ALIVE = Gauge, "faultline_workers_alive", [], Observer, Max,
+        "Workers heard of within three lease times";
+    OLDEST_XMIN_AGE = Gauge, "faultline_database_oldest_xmin_age_seconds", ["holder", "application"], Observer, Max,
+        "For how long somebody's transaction has kept dead rows from being removed, and whose: session, standby, \
+         prepared_transaction, none; one series. Needs pg_monitor to see the sessions of other roles";
+    OLDEST_XMIN_TRANSACTIONS = Gauge, "faultline_database_oldest_xmin_transactions", ["holder", "application"], Observer, Max,
+        "The same in transactions, the only age that a replication_slot has";
+    DEAD_ROWS = Gauge, "faultline_database_dead_rows", ["table"], Observer, Max,
+        "Dead rows of the tables whose rows change, by the statistics of the database";
+    PARTITIONS_AHEAD = Gauge, "faultline_history_partitions_ahead", ["table"], Observer, Max,
+        "Days from today on (UTC) for which the table has its partition, without a gap; at 0 today's rows go to the default one";
+    OBSERVATION_AGE = Gauge, "faultline_observation_age_seconds", [], Observer, Min,
+        "How old the observer's last look is; the gauges of the whole database are left out when it is too old";
+    OBSERVATION_FAILURES = Counter, "faultline_observation_failures", [], All, Sum,
+        "Parts of a look that the database refused or that took longer than 2 s";
+
     // The API.
     HTTP_REQUESTS = Counter, "faultline_http_requests", ["method", "route", "status"], Api, Sum,
         "Requests answered, by the route's pattern; (unknown) for paths that lead nowhere";

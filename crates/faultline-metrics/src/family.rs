@@ -63,6 +63,14 @@ pub(crate) fn gauges(registry: &mut Registry, definition: &'static Definition) -
     Many { definition, family }
 }
 
+/// A counter without labels.
+pub(crate) fn counter(registry: &mut Registry, definition: &'static Definition) -> Counter {
+    debug_assert!(definition.type_ == Type::Counter && definition.labels.is_empty(), "{}", definition.name);
+    let counter = Counter::default();
+    register(registry, definition, counter.clone());
+    counter
+}
+
 /// A gauge without labels.
 pub(crate) fn gauge(registry: &mut Registry, definition: &'static Definition) -> Gauge {
     debug_assert!(definition.type_ == Type::Gauge && definition.labels.is_empty(), "{}", definition.name);

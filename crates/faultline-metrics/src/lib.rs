@@ -16,12 +16,14 @@
 //! **Architecture invariant:** nothing in here asks the database. What it says at a scrape lies in memory, so that an answer
 //! comes within milliseconds while the database is away.
 
+mod beside;
 mod database;
 pub mod definitions;
 mod engine;
 mod family;
 mod histogram;
 mod http;
+mod observed;
 mod worker;
 
 pub use database::{Call, DatabaseMetrics, Held, PoolMetrics, SessionMetrics};
@@ -29,13 +31,13 @@ pub use engine::{EngineMetrics, Enqueue, Operation, Operator, Resolution};
 pub use family::{MAX_KINDS, MAX_QUEUES, OTHER};
 pub use histogram::Histogram;
 pub use http::{HttpMetrics, UNKNOWN_ROUTE};
+pub use observed::{Holder, Observed, ObservedQueue, ObserverMetrics};
 pub use worker::{Cause, End, KindMetrics, Leases, QueueMetrics, Workers};
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
-use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::registry::Registry;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Everything that one process counts and measures, with a registry of its own. Cheap to clone; clones are the same.
 #[derive(Clone)]
@@ -49,6 +51,9 @@ struct Inner {
     workers: Workers,
     database: DatabaseMetrics,
     http: HttpMetrics,
+    observer: ObserverMetrics,
+    /// What a process beside this one said last, with its name.
+    beside: Mutex<Option<(&'static str, String)>>,
 }
 
 impl Default for Metrics {
@@ -68,8 +73,11 @@ impl Metrics {
         let workers = Workers::new(&mut registry);
         let database = DatabaseMetrics::new(&mut registry);
         let http = HttpMetrics::new(&mut registry);
+        let observer = ObserverMetrics::new(&mut registry);
         registry.register_collector(Box::new(workers.margin()));
-        Self { inner: Arc::new(Inner { registry, engine, workers, database, http }) }
+        Self {
+            inner: Arc::new(Inner { registry, engine, workers, database, http, observer, beside: Mutex::default() }),
+        }
     }
 
     /// What enqueues, reapers and operators' calls count.
@@ -92,11 +100,26 @@ impl Metrics {
         &self.inner.http
     }
 
+    /// What is seen of the whole database.
+    pub fn observer(&self) -> &ObserverMetrics {
+        &self.inner.observer
+    }
+
+    /// Shows what a process beside this one says of itself, an OpenMetrics text, on the page of this one; its series get the
+    /// label `process`. None when it has ended.
+    pub fn show_beside(&self, process: &'static str, text: Option<String>) {
+        let mut beside = self.inner.beside.lock().unwrap_or_else(PoisonError::into_inner);
+        *beside = text.map(|text| (process, text));
+    }
+
     /// All of it as OpenMetrics text, of the type [`Metrics::MEDIA_TYPE`]. Asks nobody.
     pub fn encode(&self) -> String {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.inner.registry).expect("a string takes everything");
-        text
+        match &*self.inner.beside.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some((process, other)) => beside::merge(&text, process, other),
+            None => text,
+        }
     }
 }
 
@@ -109,9 +132,6 @@ impl std::fmt::Debug for Metrics {
 impl Collector for worker::Margin {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), std::fmt::Error> {
         let Some(seconds) = self.seconds() else { return Ok(()) };
-        let definition = &definitions::RENEWAL_MARGIN;
-        let (name, unit) = family::split_unit(definition.name);
-        let gauge = ConstGauge::new(seconds);
-        gauge.encode(encoder.encode_descriptor(name, definition.help, unit.as_ref(), gauge.metric_type())?)
+        observed::family(&mut encoder, &definitions::RENEWAL_MARGIN, |gauges| gauges.add(&[], seconds))
     }
 }

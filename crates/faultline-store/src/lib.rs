@@ -10,6 +10,7 @@
 //! - [`presence`]: workers and their sign of life
 //! - [`operate`]: cancel, retry, pause, resume
 //! - [`read`]: jobs, queues and workers for people
+//! - [`observe`]: the whole database, for gauges
 //! - [`tokens`]: tokens of the HTTP API
 //! - [`maintain`]: partitions, and rows that nobody needs any more
 //! - [`audit`]: the transition log, on and off
@@ -37,6 +38,7 @@ pub mod migrate;
 #[cfg(feature = "mutants")]
 pub mod mutants;
 mod notifier;
+pub mod observe;
 pub mod operate;
 pub mod presence;
 pub mod read;

@@ -39,6 +39,7 @@
 //!
 //! - [`Client`] enqueues, cancels, retries and looks; [`Enqueue`] has the options of one job
 //! - [`Worker`] runs handlers; [`Run`] is what a handler knows of its attempt, [`Failure`] how it may end badly
+//! - [`Metrics`] is what a process counts and measures; [`Observer`] adds what the whole database looks like
 //! - [`Reaper`] recovers jobs of dead workers; every worker has one, a server may have one for all queues
 
 #[cfg(any(feature = "sqlx", feature = "diesel"))]
@@ -49,6 +50,7 @@ mod error;
 mod failure;
 mod home;
 mod link;
+mod observer;
 mod reaper;
 mod run;
 mod signal;
@@ -64,6 +66,7 @@ pub use faultline_metrics::Metrics;
 pub use faultline_store::enqueue::Enqueued;
 pub use faultline_store::operate::{Cancel, Retry};
 pub use faultline_store::read::{Attempt, Explanation, Filter, Job as JobRecord};
+pub use observer::Observer;
 pub use reaper::Reaper;
 pub use run::Run;
 pub use signal::shutdown_signal;

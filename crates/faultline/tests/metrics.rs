@@ -202,6 +202,59 @@ async fn counters_equal_the_transitions_of_a_run() {
     assert!(text.contains("faultline_worker_slots{queue=\"q\"} 0"), "a stopped worker offers no slots");
 }
 
+/// An answer that was lost counts once, when it has become known: sessions are killed under a worker, before and after their
+/// statements have committed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_became_known_after_its_answer_was_lost_counts_once() {
+    const JOBS: usize = 500;
+    let database = database();
+    let client = client(&database);
+    let session = plain(&database.url()).await;
+    session.batch_execute("select faultline.audit_on()").await.unwrap();
+    let worker = Worker::new(&client).queue("q", 20).on_kind("fine", async |_, _| Ok::<_, Failure>(()));
+    let running = Running::start(worker);
+    let kill = "select count(pg_terminate_backend(pid)) from pg_stat_activity
+                 where datname = current_database() and application_name in ('faultline claim', 'faultline finish')
+                   and state = 'active'";
+    let mut jobs = 0;
+    let storm = async {
+        loop {
+            let lost = counted(&client, "faultline_indeterminate_statements_total", &[]);
+            let left: i64 = session.query_one("select count(*) from faultline.jobs", &[]).await.unwrap().get(0);
+            match (left, lost) {
+                (0, 1..) => break,
+                (0, 0) => {
+                    let job = || client.enqueue_raw("fine", json!({})).queue("q").into_new_job().unwrap();
+                    client.enqueue_all(&(0..JOBS).map(|_| job()).collect::<Vec<_>>()).await.unwrap();
+                    jobs += JOBS as u64;
+                }
+                // Each costs the worker a pause: some are enough.
+                (_, 0..4) => {
+                    session.execute(kill, &[]).await.unwrap();
+                }
+                _ => {}
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(2 * DEADLINE, storm).await.expect("answers are lost, and all jobs end");
+    let summary = running.stop().await;
+    assert_eq!(summary.succeeded, jobs);
+    let engine_lost = |operation: &str| {
+        let lost = counted(&client, "faultline_indeterminate_statements_total", &[operation]);
+        (lost, counted(&client, "faultline_indeterminate_resolved_total", &[operation]))
+    };
+    let (claims, finishes) = (engine_lost("operation=\"claim\""), engine_lost("operation=\"finish\""));
+    assert_eq!((claims.0, finishes.0), (claims.1, finishes.1), "all have become known");
+    assert!(counted(&client, "faultline_database_reconnects_total", &[]) > 0);
+
+    let (mut counts, mut expected) = (by_reason(&client), events(&database.url()).await);
+    // A renewal whose answer was lost is not asked for again.
+    counts.remove("renewed");
+    expected.remove("renewed");
+    assert_eq!(counts, expected);
+}
+
 async fn until(url: &str, sql: &str, wanted: i64) -> i64 {
     let session = plain(url).await;
     let reached = tokio::time::timeout(DEADLINE, async {

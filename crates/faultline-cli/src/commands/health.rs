@@ -36,7 +36,7 @@ pub(crate) async fn run(options: &Options) -> Done {
     if options.url.scheme() != Some(&http::uri::Scheme::HTTP) {
         return Err(usage("--url must begin with http://"));
     }
-    let (status, body) = match tokio::time::timeout(LIMIT, ask(&options.url)).await {
+    let (status, body) = match tokio::time::timeout(LIMIT, ask(&options.url, ANSWER_BYTES)).await {
         Ok(answer) => answer.with_context(|| format!("no answer from {}", options.url))?,
         Err(_) => anyhow::bail!("no answer from {} within {} s", options.url, LIMIT.as_secs()),
     };
@@ -49,10 +49,11 @@ pub(crate) async fn run(options: &Options) -> Done {
     Ok(ExitCode::from(FAILURE))
 }
 
-async fn ask(url: &http::Uri) -> anyhow::Result<(http::StatusCode, String)> {
+/// Asks for a page of `most` bytes at most.
+pub(crate) async fn ask(url: &http::Uri, most: usize) -> anyhow::Result<(http::StatusCode, String)> {
     let client: Client<_, Empty<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
     let answer = client.get(url.clone()).await.map_err(crate::webhook::connection_error)?;
     let status = answer.status();
-    let body = Limited::new(answer.into_body(), ANSWER_BYTES).collect().await.map_err(anyhow::Error::from_boxed)?;
+    let body = Limited::new(answer.into_body(), most).collect().await.map_err(anyhow::Error::from_boxed)?;
     Ok((status, String::from_utf8_lossy(&body.to_bytes()).into_owned()))
 }

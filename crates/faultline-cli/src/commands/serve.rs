@@ -13,7 +13,7 @@ use crate::output;
 use crate::signals::stop_token;
 use anyhow::{Context, anyhow, bail};
 use clap::Args;
-use faultline::{Client, Metrics, Reaper};
+use faultline::{Client, DEFAULT_LEASE_TTL, Metrics, Observer, Reaper};
 use faultline_server::{Auth, ServerConfig};
 use faultline_store::{Database, Error, tokens};
 use std::io::ErrorKind;
@@ -21,6 +21,7 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 /// How long the database may take to say whether there are tokens before it counts as away.
@@ -92,8 +93,7 @@ pub(crate) async fn run(options: &Options, global: &Global) -> Done {
     if auth == Auth::None && !address.ip().is_loopback() {
         tracing::warn!(%address, "everybody who reaches this address may enqueue, look and operate");
     }
-    let maintenance = Reaper::all_queues(&Client::of(database.clone())).lease_ttl(options.lease_ttl);
-    let maintenance = tokio::spawn(maintenance.run_until(stop.clone()));
+    let maintenance = maintain(&database, options.lease_ttl, &stop);
     output::line(&format!("ready http://{address}"))?;
     let api = Api { url, metrics };
     serve(listener, &api, auth, may_be_open.then_some(&database), &stop).await?;
@@ -111,6 +111,16 @@ pub(crate) async fn listen(host: &str, port: u16, flag: &str) -> anyhow::Result<
             anyhow!("may not listen on port {port}: choose one above 1023 with {flag}")
         }
         _ => anyhow!("cannot listen on {host} port {port}: {error}"),
+    })
+}
+
+/// Starts what runs beside a server: the maintenance, and the observer for its metrics.
+fn maintain(database: &Database, lease_ttl: Duration, stop: &CancellationToken) -> JoinHandle<()> {
+    let client = Client::of(database.clone());
+    let reaper = Reaper::all_queues(&client).lease_ttl(lease_ttl).run_until(stop.clone());
+    let observer = Observer::new(&client).run_until(stop.clone());
+    tokio::spawn(async move {
+        tokio::join!(reaper, observer);
     })
 }
 
@@ -195,11 +205,16 @@ async fn ask(database: &Database) -> Tokens {
 }
 
 /// Serves the API of a private cluster on the loopback address, with its maintenance, until the stop.
-pub(crate) async fn serve_private(listener: TcpListener, url: &str, stop: CancellationToken) -> anyhow::Result<()> {
-    let database = Database::new(url, "faultline dev", SESSIONS)?;
-    let maintenance = tokio::spawn(Reaper::all_queues(&Client::of(database.clone())).run_until(stop.clone()));
+pub(crate) async fn serve_private(
+    listener: TcpListener,
+    url: &str,
+    metrics: &Metrics,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let database = Database::new(url, "faultline dev", SESSIONS)?.counted_in(metrics)?;
+    let maintenance = maintain(&database, DEFAULT_LEASE_TTL, &stop);
     let auth = if matches!(ask(&database).await, Tokens::Some) { Auth::Tokens } else { Auth::None };
-    let api = Api { url: url.to_owned(), metrics: database.metrics().clone() };
+    let api = Api { url: url.to_owned(), metrics: metrics.clone() };
     serve_as(listener, &api, auth, stop).await?;
     maintenance.await.context("the maintenance has failed")
 }

@@ -9,6 +9,7 @@ mod drill;
 mod exec;
 mod help;
 mod jobs;
+mod metrics;
 mod migrate;
 mod recovery;
 mod serve;

@@ -1,12 +1,15 @@
 //! The demonstration worker of `faultline dev`: a process of its own, started again when it dies.
 
 use crate::cli::{Global, LogFormat};
+use crate::commands::health::ask;
 use anyhow::{Context, Result};
+use faultline::Metrics;
 use rustix::process::{Pid, Signal, kill_process};
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
-use tokio::process::{Child, Command};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, ChildStdout, Command};
 use tokio_util::sync::CancellationToken;
 
 /// What running jobs have after the signal to stop.
@@ -15,6 +18,12 @@ const GRACE: &str = "5s";
 const STOP_LIMIT: Duration = Duration::from_secs(20);
 /// Between a death and the next start, so that a worker that can't start does not keep the machine busy.
 const PAUSE: Duration = Duration::from_millis(500);
+/// Between two looks at the worker's metrics.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How long a look may take.
+const LOOK_LIMIT: Duration = Duration::from_secs(1);
+/// Bytes of the worker's metrics at most.
+const METRICS_BYTES: usize = 4 * 1024 * 1024;
 /// Jobs at once: demonstrations mostly wait.
 const CONCURRENCY: &str = "100";
 
@@ -35,6 +44,7 @@ impl Demo {
     fn start(&self) -> std::io::Result<Child> {
         let mut command = Command::new(&self.program);
         command.args(["work", "--demo", "--exit-with-parent", "--concurrency", CONCURRENCY, "--grace", GRACE]);
+        command.args(["--metrics", "127.0.0.1:0"]);
         command.args(["--log-format", if self.json { "json" } else { "text" }]);
         if let Some(log) = &self.log {
             command.args(["--log", log]);
@@ -45,16 +55,16 @@ impl Demo {
         }
         command.env("FAULTLINE_DATABASE_URL", &self.url);
         // A group of its own, where the terminal's Ctrl-C does not reach it: it is stopped in order, and once.
-        command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::null()).kill_on_drop(true);
+        command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
         command.spawn()
     }
 }
 
 /// Keeps a worker running until the stop, then lets it drain.
-pub(super) async fn supervise(demo: Demo, stop: CancellationToken) {
+pub(super) async fn supervise(demo: Demo, metrics: Metrics, stop: CancellationToken) {
     while !stop.is_cancelled() {
         match demo.start() {
-            Ok(child) => run(child, &stop).await,
+            Ok(child) => run(child, &metrics, &stop).await,
             Err(error) => tracing::error!("the demo worker does not start: {error}"),
         }
         tokio::select! {
@@ -64,10 +74,11 @@ pub(super) async fn supervise(demo: Demo, stop: CancellationToken) {
     }
 }
 
-async fn run(mut child: Child, stop: &CancellationToken) {
+async fn run(mut child: Child, metrics: &Metrics, stop: &CancellationToken) {
     let pid = child.id();
     // Held until it has ended, since its end stops the worker; `wait` would close it first.
     let stdin = child.stdin.take();
+    let shown = child.stdout.take().map(|stdout| tokio::spawn(show(stdout, metrics.clone())));
     tracing::info!(pid, "the demo worker runs");
     tokio::select! {
         ended = child.wait() => {
@@ -76,6 +87,27 @@ async fn run(mut child: Child, stop: &CancellationToken) {
         () = stop.cancelled() => drain(child).await,
     }
     drop(stdin);
+    if let Some(shown) = shown {
+        shown.abort();
+        // It has ended when nothing can follow what is said here.
+        let _ = shown.await;
+        metrics.show_beside("worker", None);
+    }
+}
+
+/// Shows the worker's metrics with ours. It says where they are.
+async fn show(stdout: ChildStdout, metrics: Metrics) {
+    let mut lines = BufReader::new(stdout).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        let Some(url) = line.strip_prefix("metrics ").and_then(|url| url.parse::<http::Uri>().ok()) else { continue };
+        loop {
+            // One that is dying has nothing to show.
+            if let Ok(Ok((_, text))) = tokio::time::timeout(LOOK_LIMIT, ask(&url, METRICS_BYTES)).await {
+                metrics.show_beside("worker", Some(text));
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
 }
 
 async fn drain(mut child: Child) {

@@ -20,6 +20,7 @@ use crate::output;
 use crate::signals::stop_token;
 use anyhow::{Context, anyhow};
 use clap::Args;
+use faultline::Metrics;
 use postgres::Postgres;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -67,8 +68,9 @@ pub(crate) async fn run(options: &Options, global: &Global) -> Done {
         let applied = database::apply(&connection).await.map_err(|error| connection.explain(&error))?;
         output::line(&format!("schema   up to date, {} migrations applied just now", applied.len()))?;
         let api_stop = CancellationToken::new();
-        let mut api = tokio::spawn(serve_api(listener, url.clone(), api_stop.clone()));
-        let worker = tokio::spawn(child::supervise(child::Demo::new(&url, global)?, stop.clone()));
+        let metrics = Metrics::new();
+        let mut api = tokio::spawn(serve_api(listener, url.clone(), metrics.clone(), api_stop.clone()));
+        let worker = tokio::spawn(child::supervise(child::Demo::new(&url, global)?, metrics, stop.clone()));
         output::line(&format!("worker   queue default, kinds {}", demo::KINDS.join(" ")))?;
         output::line(&welcome(&address.to_string(), &url))?;
         let early = tokio::select! {
@@ -87,8 +89,15 @@ pub(crate) async fn run(options: &Options, global: &Global) -> Done {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn serve_api(listener: tokio::net::TcpListener, url: String, stop: CancellationToken) -> anyhow::Result<()> {
-    serve::serve_private(listener, &url, stop).await.map_err(|error| anyhow!("the API has stopped: {error:#}"))
+async fn serve_api(
+    listener: tokio::net::TcpListener,
+    url: String,
+    metrics: Metrics,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    serve::serve_private(listener, &url, &metrics, stop)
+        .await
+        .map_err(|error| anyhow!("the API has stopped: {error:#}"))
 }
 
 fn welcome(address: &str, url: &str) -> String {
