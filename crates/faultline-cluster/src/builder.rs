@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::ClusterError;
 use crate::account::Account;
 use crate::cluster::Cluster;
+use crate::disks::Sizes;
 use crate::guard::Guard;
 use crate::home::Home;
 use crate::programs::Programs;
@@ -23,16 +24,17 @@ pub struct Builder {
     durable: bool,
     settings: Vec<String>,
     upstream: Option<Upstream>,
+    disks: Option<Sizes>,
 }
 
 impl Builder {
     pub(crate) fn new(programs: Programs) -> Self {
-        Builder { programs, data_dir: None, port: 0, durable: true, settings: Vec::new(), upstream: None }
+        Builder { programs, data_dir: None, port: 0, durable: true, settings: Vec::new(), upstream: None, disks: None }
     }
 
     /// The same, of data and a port of its own, as a copy of another cluster.
     pub(crate) fn following(&self, upstream: Upstream) -> Self {
-        Builder { data_dir: None, port: 0, upstream: Some(upstream), ..self.clone() }
+        Builder { data_dir: None, port: 0, upstream: Some(upstream), disks: None, ..self.clone() }
     }
 
     pub(crate) fn upstream(&self) -> Option<&Upstream> {
@@ -59,6 +61,13 @@ impl Builder {
     /// Sets a server setting, as `postgres -c name=value` does; the last one of a name wins.
     pub fn setting(mut self, name: &str, value: &str) -> Self {
         self.settings.push(format!("{name}={value}"));
+        self
+    }
+
+    /// Gives a temporary cluster small disks of so many MiB, one for a table space and one for the write-ahead log, that can be
+    /// filled. Linux only, and only for root.
+    pub fn small_disks(mut self, tables_mib: u32, wal_mib: u32) -> Self {
+        self.disks = Some(Sizes { tables: tables_mib, wal: wal_mib });
         self
     }
 
@@ -97,14 +106,16 @@ impl Builder {
         } else {
             home.check(&self.programs)?;
         }
-        let guard = Guard::spawn(&self.programs, &home, runtime.path(), account.as_ref(), &self.all_settings())?;
+        let guard =
+            Guard::spawn(&self.programs, &home, runtime.path(), account.as_ref(), &self.all_settings(), self.disks)?;
         // From here on the guard removes it.
         let runtime = runtime.keep();
         let (port, durable, upstream) = (self.port, self.durable, self.upstream.clone());
+        let has_wal_disk = self.disks.is_some();
         let mut cluster = Cluster::new(self, home, runtime, guard, port);
         match upstream.filter(|_| new) {
             Some(upstream) => cluster.copy(&upstream, durable)?,
-            None if new => cluster.initialise(durable)?,
+            None if new => cluster.initialise(durable, has_wal_disk)?,
             None => {}
         }
         cluster.first_start()?;

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::ClusterError;
 use crate::builder::Builder;
+use crate::disks::Disk;
 use crate::guard::Guard;
 use crate::home::Home;
 use crate::process;
@@ -66,6 +67,10 @@ impl Cluster {
 
     pub(crate) fn new(built: Builder, home: Home, runtime: PathBuf, guard: Guard, port: u16) -> Self {
         Cluster { built, home, runtime, guard, port, postmaster: None, paused: Vec::new() }
+    }
+
+    pub(crate) fn guard_pid(&self) -> u32 {
+        self.guard.pid()
     }
 
     /// What it was built from.
@@ -221,11 +226,14 @@ impl Cluster {
     }
 
     /// Makes the data, with the locale C.UTF-8, or C where the system does not know that: both sort by code point.
-    pub(crate) fn initialise(&mut self, durable: bool) -> Result<(), ClusterError> {
-        let sync = if durable { "" } else { "--no-sync" };
+    pub(crate) fn initialise(&mut self, durable: bool, wal_disk: bool) -> Result<(), ClusterError> {
+        let mut options = String::from(if durable { "" } else { "--no-sync" });
+        if wal_disk {
+            options.push_str(&format!(" --waldir={}", self.disk(Disk::Wal).join("pg_wal").display()));
+        }
         let begun = self.home.log_size();
-        if self.guard.initialise(&format!("--locale=C.UTF-8 {sync}"))? != 0 {
-            let status = self.guard.initialise(&format!("--no-locale {sync}"))?;
+        if self.guard.initialise(&format!("--locale=C.UTF-8 {options}"))? != 0 {
+            let status = self.guard.initialise(&format!("--no-locale {options}"))?;
             if status != 0 {
                 return Err(ClusterError::Initdb { status, log: self.home.log_tail(begun, ERROR_LINES) });
             }

@@ -31,6 +31,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 
 use crate::ClusterError;
 use crate::account::Account;
+use crate::disks::Sizes;
 use crate::home::Home;
 use crate::programs::Programs;
 
@@ -54,8 +55,17 @@ impl Guard {
         runtime: &Path,
         account: Option<&Account>,
         settings: &[String],
+        disks: Option<Sizes>,
     ) -> Result<Self, ClusterError> {
-        let mut command = Command::new("/bin/sh");
+        let mut command = match (disks, account) {
+            (Some(disks), Some(account)) => {
+                let mut command = disks.wrapper(runtime, account)?;
+                command.arg("/bin/sh");
+                command
+            }
+            (Some(_), None) => return Err(ClusterError::NotNow("not root's, and only root has small disks")),
+            (None, _) => Command::new("/bin/sh"),
+        };
         command.args(["-c", SCRIPT, "faultline-guard"]).arg(runtime).arg(&home.data).arg(&home.fresh);
         command.arg(programs.program("initdb"));
         command.arg(programs.program("postgres")).arg("-D").arg(&home.data).arg("-k").arg(runtime);
@@ -69,7 +79,7 @@ impl Guard {
         command.env("LC_ALL", "C").current_dir("/").process_group(0);
         let (answers, stdout) = std::io::pipe().map_err(ClusterError::os("make a pipe"))?;
         command.stdin(Stdio::piped()).stdout(stdout).stderr(home.open_log()?);
-        if let Some(account) = account {
+        if let Some(account) = account.filter(|_| disks.is_none()) {
             account.apply(&mut command);
         }
         let mut shell = command.spawn().map_err(ClusterError::os("start /bin/sh"))?;
@@ -119,6 +129,10 @@ impl Guard {
             line.trim_end().parse().map_err(unclear)
         });
         answered.map_err(ClusterError::os("hear from the cluster's guard"))
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.shell.id()
     }
 
     /// Lets the guard stop the server and remove what it has to; false if the guard was killed and did neither.

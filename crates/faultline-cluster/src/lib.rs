@@ -26,6 +26,7 @@
 //! | `guard` | the shell that outlives us to stop what we started |
 //! | `process` | signals and the process table, without unsafe code |
 //! | `builder`, `cluster` | the life cycle |
+//! | `disks` | small disks that can be filled |
 //! | `replication` | standbys: made, cut off, promoted |
 //! | `wire` | just enough of the Postgres protocol to run a statement |
 //! | [`testing`] | one cluster per test process, one database per test |
@@ -33,6 +34,7 @@
 mod account;
 mod builder;
 mod cluster;
+mod disks;
 mod error;
 mod guard;
 mod home;
@@ -44,5 +46,6 @@ mod wire;
 
 pub use builder::Builder;
 pub use cluster::{Cluster, Mode};
+pub use disks::Disk;
 pub use error::ClusterError;
 pub use programs::{OLDEST_MAJOR, Programs};

@@ -2,6 +2,7 @@
 
 use crate::DrillError;
 use crate::drills;
+use crate::enqueuer::DEADLINE;
 use crate::needs::Need;
 use crate::schedule::{Frame, Step};
 use crate::work::Work;
@@ -58,6 +59,17 @@ pub(crate) struct Scene {
     pub(crate) standby: Standby,
     /// Whether processes reach Postgres through a proxy each, which network faults need.
     pub(crate) proxied: bool,
+    /// Disks that can be filled, if any.
+    pub(crate) disks: Option<SmallDisks>,
+}
+
+/// Sizes of disks.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SmallDisks {
+    /// Holds the database of the drill.
+    pub(crate) tables_mib: u32,
+    /// Holds the write-ahead log.
+    pub(crate) wal_mib: u32,
 }
 
 /// The second server of a scene. Every process knows both and works on the one that takes writes.
@@ -69,6 +81,8 @@ pub(crate) enum Standby {
     Synchronous,
     /// They do not, so that a failover may lose some: the old primary is a witness of its own.
     Asynchronous,
+    /// They do not, and half of the processes prefer the standby once it takes writes.
+    Split,
 }
 
 /// What is enqueued.
@@ -84,6 +98,8 @@ pub(crate) struct Load {
     pub(crate) max_attempts: i32,
     /// How long an attempt may take, as the API reads it.
     pub(crate) timeout: &'static str,
+    /// How long a client waits for an answer before it hangs up.
+    pub(crate) patience: Duration,
 }
 
 impl Drill {
@@ -104,8 +120,16 @@ impl Drill {
             settings: &[],
             standby: Standby::None,
             proxied: false,
+            disks: None,
         },
-        load: Load { clients: 2, pause: Duration::from_millis(100), per_key: 1, max_attempts: 8, timeout: "60s" },
+        load: Load {
+            clients: 2,
+            pause: Duration::from_millis(100),
+            per_key: 1,
+            max_attempts: 8,
+            timeout: "60s",
+            patience: DEADLINE,
+        },
         plan: |_, _| Vec::new(),
         work: |rng, number| Work::calm(rng, number),
         settle: |_| {},
@@ -125,8 +149,11 @@ pub const DRILLS: &[Drill] = &[
     drills::flaky_network::DRILL,
     drills::commit_cut::DRILL,
     drills::backend_storm::DRILL,
+    drills::disk_full::DRILL,
     drills::failover::DRILL,
     drills::failover_async::DRILL,
+    drills::split_brain::DRILL,
+    drills::sync_cancel::DRILL,
     drills::lost_notify::DRILL,
     drills::random::DRILL,
 ];

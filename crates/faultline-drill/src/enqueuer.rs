@@ -102,7 +102,7 @@ impl Enqueuer {
             record
         };
         history.write(&record(Phase::Invoke));
-        let answer = exchange(self.address, "POST /v1/jobs", &request.to_string(), DEADLINE).await;
+        let answer = exchange(self.address, "POST /v1/jobs", &request.to_string(), self.drill.load.patience).await;
         let (phase, answer, id) = match &answer {
             Exchange::Answered(status @ (200 | 201), body) => {
                 let body: Value = serde_json::from_str(body).unwrap_or_default();

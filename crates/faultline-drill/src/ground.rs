@@ -1,13 +1,13 @@
 //! What a drill runs on: a private cluster, or somebody's own database with everything of the drill in a queue of its own.
 
 use crate::DrillError;
-use crate::catalogue::{Drill, Standby};
+use crate::catalogue::{Drill, Scene, Standby};
 use crate::database;
-use faultline_cluster::{Cluster, ClusterError, Programs};
+use faultline_cluster::{Cluster, ClusterError, Disk, Programs};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// The database's name in the private cluster.
-const NAME: &str = "drill";
+pub(crate) const NAME: &str = "drill";
 /// The queue of a drill on a private cluster.
 const QUEUE: &str = "default";
 /// Sessions of all processes: workers and handlers, the API, the supervisor.
@@ -16,6 +16,8 @@ const MAX_CONNECTIONS: &str = "200";
 /// Where a drill runs.
 pub(crate) struct Ground {
     pub(crate) url: String,
+    /// The same, with the standby before the primary.
+    pub(crate) standby_first: String,
     /// That of the first server alone.
     pub(crate) primary_url: String,
     /// Where its jobs are, and nobody else's.
@@ -30,14 +32,22 @@ pub(crate) struct Ground {
 impl Ground {
     /// Starts a private cluster.
     pub(crate) async fn private(drill: &Drill) -> Result<Self, DrillError> {
-        let settings = drill.scene.settings;
-        let cluster = tokio::task::spawn_blocking(|| start_cluster(settings)).await;
+        let scene = drill.scene;
+        let cluster = tokio::task::spawn_blocking(move || start_cluster(scene)).await;
         let cluster = cluster.map_err(|_| DrillError::Process("the start of the cluster has panicked".into()))??;
         let url = cluster.url(NAME);
         let failed = |error: faultline::Error| DrillError::Process(format!("the migrations failed: {error}"));
         faultline::Client::lazy(&url).map_err(failed)?.migrate().await.map_err(failed)?;
         let (queue, cluster) = (QUEUE.to_owned(), Some(Arc::new(Mutex::new(cluster))));
-        let mut ground = Self { primary_url: url.clone(), url, queue, cluster, standby: None, audit_was_on: false };
+        let mut ground = Self {
+            primary_url: url.clone(),
+            standby_first: url.clone(),
+            url,
+            queue,
+            cluster,
+            standby: None,
+            audit_was_on: false,
+        };
         ground.prepare().await?;
         if drill.scene.standby != Standby::None {
             ground.add_standby(drill.scene.standby == Standby::Synchronous).await?;
@@ -62,8 +72,10 @@ impl Ground {
             error => error.into(),
         };
         let standby = added.await.map_err(panicked)?.map_err(lacking)?;
-        let both = format!(",127.0.0.1:{}/{NAME}?target_session_attrs=read-write", standby.port());
-        self.url = self.url.replace(&format!("/{NAME}"), &both);
+        let (url, host) = (&self.primary_url, format!("127.0.0.1:{}", standby.port()));
+        let both = |url: String| format!("{url}?target_session_attrs=read-write");
+        self.url = both(url.replace(&format!("/{NAME}"), &format!(",{host}/{NAME}")));
+        self.standby_first = both(url.replace('@', &format!("@{host},")));
         self.standby = Some(Arc::new(Mutex::new(standby)));
         Ok(())
     }
@@ -90,6 +102,7 @@ impl Ground {
         let ground = Self {
             url: url.to_owned(),
             primary_url: url.to_owned(),
+            standby_first: url.to_owned(),
             queue,
             cluster: None,
             standby: None,
@@ -142,12 +155,19 @@ const FORGET: &str = "
     delete from faultline.job_events where job_id in (select id from mine);
     delete from faultline.idempotency_keys where queue = '$QUEUE'";
 
-fn start_cluster(settings: &[(&str, &str)]) -> Result<Cluster, DrillError> {
+fn start_cluster(scene: Scene) -> Result<Cluster, DrillError> {
     let lacking = |error: ClusterError| DrillError::Needs(format!("the PostgreSQL server programs: {error}"));
     let programs = Programs::find().map_err(lacking)?;
     let builder = Cluster::builder(programs).setting("max_connections", MAX_CONNECTIONS);
-    let builder = settings.iter().fold(builder, |builder, (name, value)| builder.setting(name, value));
-    let cluster = builder.start()?;
-    cluster.psql("postgres", &format!("create database {NAME}"))?;
+    let builder = scene.settings.iter().fold(builder, |builder, (name, value)| builder.setting(name, value));
+    let Some(disks) = scene.disks else {
+        let cluster = builder.start()?;
+        cluster.psql("postgres", &format!("create database {NAME}"))?;
+        return Ok(cluster);
+    };
+    let cluster = builder.small_disks(disks.tables_mib, disks.wal_mib).start()?;
+    let location = cluster.disk(Disk::Tables);
+    cluster.psql("postgres", &format!("create tablespace small location '{}'", location.display()))?;
+    cluster.psql("postgres", &format!("create database {NAME} tablespace small"))?;
     Ok(cluster)
 }

@@ -15,7 +15,7 @@
 //! | `enqueuer`, `http` | the load |
 //! | `worker` | the worker process of a drill |
 //! | `orders` | points at which something happens to it |
-//! | `sampler`, `history`, `database`, `logs`, `old` | the witnesses |
+//! | `sampler`, `metrics`, `history`, `database`, `logs`, `old` | the witnesses |
 //! | `report`, `timeline` | the table, `report.json`, `report.html` |
 
 mod catalogue;
@@ -28,6 +28,7 @@ mod ground;
 mod history;
 mod http;
 mod logs;
+mod metrics;
 mod needs;
 mod nemesis;
 mod old;
@@ -45,7 +46,7 @@ mod worker;
 
 pub use catalogue::{DRILLS, Drill, select};
 pub use error::DrillError;
-pub use faults::{Database, Fault, Network, Outage, Process, Replication, Signals, Strike, Who};
+pub use faults::{Database, DiskFull, Fault, Network, Outage, Process, Replication, Signals, Strike, Who};
 pub use orders::{Point, Trap};
 pub use proxy::{Cut, Noise, Statement, Way};
 pub use report::{Needed, Report, Spread};

@@ -29,7 +29,8 @@ pub(crate) async fn take(ground: &Ground, run: &Run, run_dir: &Path) -> Result<(
     let survived = tokio::task::spawn_blocking(start).await.map_err(panicked)??;
     let ended_us = database::dump(&database::connect(&ground.primary_url).await?, &dir, &ground.queue).await?;
     nemesis(run_dir, &dir, survived)?;
-    let run = Run { ended_us, drained: survived, required: BTreeMap::new(), ..run.clone() };
+    let run =
+        Run { ended_us, drained: survived, asynchronous_failover: true, required: BTreeMap::new(), ..run.clone() };
     write_json(&dir.join("run.json"), &run)
 }
 
@@ -38,11 +39,15 @@ fn nemesis(run_dir: &Path, dir: &Path, survived: bool) -> Result<(), DrillError>
     let failed = || DrillError::io("copy the nemesis's log");
     let text = std::fs::read_to_string(run_dir.join("nemesis.jsonl")).map_err(failed())?;
     let lines = Lines::open(&dir.join("nemesis.jsonl"), false)?;
+    let mut last_outage = None;
     for line in text.lines() {
         let record: FaultRecord = serde_json::from_str(line).map_err(|error| DrillError::Witness(error.to_string()))?;
-        if survived || record.kind != FaultKind::Failover || record.phase == Phase::Invoke {
-            lines.write(&record).map_err(failed())?;
+        lines.write(&record).map_err(failed())?;
+        if matches!(record.kind, FaultKind::Failover | FaultKind::CommitsHang) {
+            last_outage = Some(record);
         }
     }
-    Ok(())
+    let Some(outage) = last_outage.filter(|_| !survived) else { return Ok(()) };
+    let down = FaultRecord { fault: u64::MAX, phase: Phase::Invoke, kind: FaultKind::DatabaseDown, ..outage };
+    lines.write(&down).map_err(failed())
 }

@@ -25,6 +25,8 @@ const START_LIMIT: Duration = Duration::from_secs(30);
 pub(crate) struct Launcher {
     pub(crate) program: PathBuf,
     pub(crate) url: String,
+    /// Of every other process, in the order of their numbers.
+    pub(crate) other_url: String,
     pub(crate) dir: PathBuf,
     pub(crate) lease_ttl: Duration,
     /// The port of Postgres, where processes reach it through a proxy each.
@@ -81,15 +83,18 @@ impl Launcher {
     }
 
     /// Where a process finds the database.
-    fn way(&self) -> Result<(String, Option<Proxy>), DrillError> {
-        let Some(port) = self.proxied else { return Ok((self.url.clone(), None)) };
+    fn way(&self, name: &str) -> Result<(String, Option<Proxy>), DrillError> {
+        let Some(port) = self.proxied else {
+            let is_odd = name.ends_with(['1', '3', '5', '7', '9']);
+            return Ok((if is_odd { self.other_url.clone() } else { self.url.clone() }, None));
+        };
         let proxy = Proxy::start((Ipv4Addr::LOCALHOST, port).into(), self.seed)?;
         let url = self.url.replacen(&format!(":{port}/"), &format!(":{}/", proxy.port()), 1);
         Ok((url, Some(proxy)))
     }
 
     fn command(&self, name: &str) -> Result<(Command, Option<Proxy>), DrillError> {
-        let (url, link) = self.way()?;
+        let (url, link) = self.way(name)?;
         let mut command = Command::new(&self.program);
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"FAULTLINE_")) {
             command.env_remove(name);

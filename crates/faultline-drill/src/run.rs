@@ -95,7 +95,7 @@ async fn carry_out(
 ) -> Result<Report, DrillError> {
     let duration = options.duration.unwrap_or(drill.duration);
     let steps = plan(&drill, options.seed, duration, options.workers);
-    let leaves_one_behind = drill.scene.standby == Standby::Asynchronous;
+    let leaves_one_behind = drill.scene.standby != Standby::None;
     let subs = ["history", "logs"].into_iter().map(|sub| dir.join(sub));
     for sub in subs.chain(leaves_one_behind.then(|| old::dir(dir))) {
         std::fs::create_dir_all(sub).map_err(DrillError::io("create the directory of the witnesses"))?;
@@ -105,7 +105,10 @@ async fn carry_out(
     let (url, queue) = (ground.url.clone(), ground.queue.clone());
     let (program, lease_ttl) = (options.program.clone(), drill.lease_ttl);
     let proxied = ground.port().filter(|_| drill.scene.proxied);
-    let launcher = Launcher { program, url: url.clone(), dir: dir.to_owned(), lease_ttl, proxied, seed: options.seed };
+    let is_split = drill.scene.standby == Standby::Split;
+    let other_url = if is_split { ground.standby_first.clone() } else { url.clone() };
+    let (dir_of_it, seed) = (dir.to_owned(), options.seed);
+    let launcher = Launcher { program, url: url.clone(), other_url, dir: dir_of_it, lease_ttl, proxied, seed };
     let (slots, grace) = (drill.scene.slots, drill.scene.grace);
     write_json(&dir.join(worker::SETTINGS), &Settings { lease_ttl, queue: queue.clone(), slots, grace })?;
     let mut stage = Stage::set(ground, launcher, options.workers, drill.scene.mortal).await?;
@@ -115,7 +118,8 @@ async fn carry_out(
     let shared_dir: Arc<Path> = dir.into();
     let sampled = CancellationToken::new();
     let sampler = Sampler {
-        url: url.clone(),
+        // The side that remains, as soon as there are two and it has to connect again.
+        url: ground.standby_first.clone(),
         queue: queue.clone(),
         api: stage.api_seen.clone(),
         old: leaves_one_behind.then(|| ground.primary_url.clone()),
@@ -134,13 +138,17 @@ async fn carry_out(
     loaded.cancel();
     finish(&mut load).await?;
     tell("healed; waiting until everything due has ended");
-    if !drain(&mut stage, &url, &queue).await? {
+    let mut drained = drain(&mut stage, &url, &queue).await?;
+    if is_split {
+        drained &= drain(&mut stage, &ground.standby_first, &queue).await?;
+    }
+    if !drained {
         tell("not everything due has ended in time");
     }
     stage.look_for_exits()?;
     sampled.cancel();
     finish(&mut tasks).await?;
-    let ended_us = database::dump(&database::connect(&url).await?, dir, &queue).await?;
+    let ended_us = database::dump(&database::connect(&ground.standby_first).await?, dir, &queue).await?;
     stage.end().await;
     logs::read(dir)?;
     let settings = settings(&drill, options, ended_us);

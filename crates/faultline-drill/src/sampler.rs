@@ -1,9 +1,10 @@
-//! Looks at the run ten times a second: the job tables in one snapshot, and whether the API answers.
+//! Looks at the run ten times a second: the job tables in one snapshot, whether the API answers, and what it has counted.
 
 use crate::DrillError;
 use crate::database;
 use crate::history::{Lines, wall_ns};
 use crate::http::{Exchange, exchange};
+use crate::metrics;
 use crate::old;
 use faultline_check::witness::{HealthSample, Sample};
 use std::net::SocketAddr;
@@ -51,10 +52,10 @@ impl Sampler {
         let mut number = 0;
         while !stop.is_cancelled() {
             number += 1;
-            let ((rows, port), health) = tokio::join!(self.snapshot(&mut session, number), healthy(&self.api, number));
+            let ((rows, port), told) = tokio::join!(self.snapshot(&mut session, number), told(&self.api, number));
             let is_old = self.old.as_ref().is_some_and(|url| url.contains(&format!(":{port}/")));
             let rows_to = of_old.as_ref().filter(|_| is_old).unwrap_or(&lines);
-            for (lines, sample) in rows.iter().map(|row| (rows_to, row)).chain(health.iter().map(|h| (&lines, h))) {
+            for (lines, sample) in rows.iter().map(|row| (rows_to, row)).chain(told.iter().map(|told| (&lines, told))) {
                 lines.write(sample).map_err(DrillError::io("write a sample"))?;
             }
             tokio::time::sleep(EVERY).await;
@@ -78,10 +79,25 @@ impl Sampler {
     }
 }
 
-async fn healthy(api: &Api, number: u32) -> Option<Sample> {
-    let (process, address) = api.get()?;
-    let answered = matches!(exchange(address, "GET /health", "", LIMIT).await, Exchange::Answered(..));
+/// What the API says of itself: that it is well, and what it has counted.
+async fn told(api: &Api, number: u32) -> Vec<Sample> {
+    let Some((process, address)) = api.get() else { return Vec::new() };
+    let (health, metrics) =
+        tokio::join!(exchange(address, "GET /health", "", LIMIT), exchange(address, "GET /metrics", "", LIMIT));
+    let answered = matches!(health, Exchange::Answered(..));
+    let text = match &metrics {
+        Exchange::Answered(200, text) => Some(text.as_str()),
+        _ => None,
+    };
     // One that was killed while it was asked owes no answer.
-    let still = answered || api.get().is_some_and(|(name, _)| name == process);
-    still.then(|| Sample::Health(HealthSample { sample: number, at_us: wall_ns() / 1000, process, answered }))
+    let still = api.get().is_some_and(|(name, _)| name == process);
+    let mut told = Vec::new();
+    if answered || still {
+        let (at_us, process) = (wall_ns() / 1000, process.clone());
+        told.push(Sample::Health(HealthSample { sample: number, at_us, process, answered }));
+    }
+    if text.is_some() || still {
+        told.push(metrics::sample(number, &process, text));
+    }
+    told
 }

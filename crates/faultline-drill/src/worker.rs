@@ -5,6 +5,7 @@
 //! ordered to happen to it there (`orders.rs`).
 
 use crate::history::{History, Lines};
+use crate::metrics;
 use crate::orders::{Orders, Point};
 use crate::work::{How, Work};
 use faultline::tokio_postgres::{self, NoTls};
@@ -76,7 +77,9 @@ pub async fn work(
         .run_until(stop)
         .await
         .map_err(failed)?;
-    Ok(())
+    let counted = metrics::sample(0, process, Some(&client.metrics().encode()));
+    let samples = Lines::open(&dir.join("samples.jsonl"), false)?;
+    samples.write(&counted).map_err(crate::DrillError::io("write what was counted"))
 }
 
 impl Shared {

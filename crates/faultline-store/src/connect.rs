@@ -9,6 +9,7 @@
 use crate::error::{Error, Result, one_line};
 use crate::tls::{self, Trust};
 use faultline_metrics::SessionMetrics;
+use jiff::Timestamp;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -25,6 +26,10 @@ const TCP_USER_TIMEOUT: Duration = Duration::from_secs(15);
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(10);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(3);
 
+/// The function of the server that warns when the wait for a synchronous standby was cancelled. The commit is then answered as
+/// done, though it may be lost with the primary. Messages are translated, and the SQLSTATE is that of any warning.
+const UNREPLICATED: &str = "SyncRepWaitForLSN";
+
 /// What every session of the engine runs under: time limits, so that a stopped process can't hold a row for ever; and the
 /// isolation that the statements are written for, whatever the database's default is: they meet rows that others have just
 /// changed, and look again with a newer snapshot. Names are looked up in the system's schema only: in a schema that others
@@ -32,6 +37,10 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(3);
 pub(crate) const SESSION_OPTIONS: &str = "-c statement_timeout=30s -c lock_timeout=10s \
     -c idle_in_transaction_session_timeout=30s -c default_transaction_isolation=read\\ committed \
     -c search_path=pg_catalog,pg_temp -c jit=off -c enable_seqscan=off -c faultline.direct=on";
+
+/// Whether the settings arrived, and which server this is.
+const GREETING: &str =
+    "select coalesce(current_setting('faultline.direct', true), '') = 'on', pg_catalog.pg_postmaster_start_time()";
 
 /// Which plans a session is held to, so that they don't depend on statistics: those of a queue are often those of an empty
 /// table. Each hot statement has one right plan; docs/decisions/0001-storage.md has the measurements.
@@ -74,6 +83,8 @@ pub(crate) struct Opened {
     pub(crate) driver: JoinHandle<()>,
     /// Whether the session is ours alone: its settings arrived.
     pub(crate) direct: bool,
+    /// When its server started.
+    pub(crate) server: Timestamp,
 }
 
 impl Connector {
@@ -155,6 +166,10 @@ impl Connector {
             let mut messages = futures_util::stream::poll_fn(move |context| connection.poll_message(context));
             while let Some(message) = futures_util::StreamExt::next(&mut messages).await {
                 match (message, &notifications) {
+                    (Ok(AsyncMessage::Notice(notice)), _) if notice.routine() == Some(UNREPLICATED) => {
+                        // Its answer follows, and must reach nobody: whoever waits hears that the connection was lost.
+                        return metrics.lost();
+                    }
                     (Ok(AsyncMessage::Notification(note)), Some(sender)) => {
                         // A receiver that is gone needs no notifications.
                         let _ = sender.send(note.payload().to_owned());
@@ -164,9 +179,9 @@ impl Connector {
                 }
             }
         });
-        let row =
-            client.query_typed("select coalesce(current_setting('faultline.direct', true), '') = 'on'", &[]).await?;
-        Ok(Opened { client, driver, direct: row.first().is_some_and(|row| row.get(0)) })
+        let row = client.query_typed(GREETING, &[]).await?;
+        let (direct, server) = row.first().map_or((false, Timestamp::UNIX_EPOCH), |row| (row.get(0), row.get(1)));
+        Ok(Opened { client, driver, direct, server })
     }
 }
 

@@ -4,6 +4,7 @@ use crate::connect::{Connector, Plans};
 use crate::error::{Error, Result};
 use deadpool_postgres::{ClientWrapper, Object, Pool};
 use faultline_metrics::{Call, Metrics, PoolMetrics, SessionMetrics};
+use jiff::Timestamp;
 use std::future::Future;
 use std::ops::Deref;
 use std::pin::Pin;
@@ -24,6 +25,7 @@ pub struct Session {
     client: ClientWrapper,
     direct: bool,
     metrics: SessionMetrics,
+    server: Timestamp,
 }
 
 impl Session {
@@ -32,6 +34,12 @@ impl Session {
         if !self.client.is_closed() {
             self.metrics.lost();
         }
+    }
+
+    /// Tells the server from every other by when it started, a promoted standby from its old primary too; none where a
+    /// pooler may change it from one transaction to the next.
+    pub fn server(&self) -> Option<Timestamp> {
+        self.direct.then_some(self.server)
     }
 
     /// Whether nothing stands between this session and its backend, so that session state, LISTEN and the backend's life
@@ -202,7 +210,8 @@ impl Database {
         let metrics = self.metrics.database().sessions(&name);
         let opened = self.connector.open(&name, &metrics, plans, notifications).await;
         let opened = opened.map_err(|e| Error::from(e).before_sending())?;
-        Ok(Session { client: ClientWrapper::new(opened.client, opened.driver), direct: opened.direct, metrics })
+        let client = ClientWrapper::new(opened.client, opened.driver);
+        Ok(Session { client, direct: opened.direct, metrics, server: opened.server })
     }
 }
 

@@ -137,6 +137,9 @@ pub async fn finish(client: &ClientWrapper, queue: &str, finishes: &[impl Borrow
 /// Those of the connection.
 pub async fn look(client: &ClientWrapper, id: JobId, lease_id: LeaseId) -> Result<Option<Finished>> {
     let known = outcomes(client, &[(id, lease_id)]).await?;
+    if known.values().any(|state| *state != State::Running) {
+        confirm(client).await?;
+    }
     Ok(match known.get(&(id, lease_id)) {
         Some(State::Running) => None,
         Some(state) => Some(Finished::Moved(*state)),

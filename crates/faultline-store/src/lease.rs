@@ -1,7 +1,7 @@
 //! Claim and renew: how a worker gets a job and keeps it.
 
 use crate::error::Result;
-use crate::statement::query;
+use crate::statement::{confirm, query};
 use deadpool_postgres::ClientWrapper;
 use faultline_core::{Backoff, JobId, LeaseId, WorkerId};
 use jiff::Timestamp;
@@ -122,6 +122,10 @@ pub async fn recover_claim(
     let rows =
         query(client, RECOVER_CLAIM, &[&queue, &lease_id.0, &floors.priorities, &floors.times, &floors.ties, &look_at])
             .await?;
+    // Their handlers may only start once the claim is as durable as one that was answered.
+    if !rows.is_empty() {
+        confirm(client).await?;
+    }
     in_order(lease_id, &rows)
 }
 

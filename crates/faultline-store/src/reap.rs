@@ -3,7 +3,7 @@
 use crate::enqueue::notify_behind;
 use crate::error::Result;
 use crate::finish::state;
-use crate::statement::query;
+use crate::statement::{confirm, query};
 use deadpool_postgres::ClientWrapper;
 use faultline_core::{JobId, State, WorkerId};
 use std::time::Duration;
@@ -27,6 +27,8 @@ pub struct Watch {
     pub due: Vec<String>,
     /// Queues whose next waiting job becomes due, and in how long.
     pub next_due: Vec<(String, Duration)>,
+    /// Whether any job runs.
+    pub running: bool,
     /// Queues with an expired lease.
     pub expired: Vec<String>,
     /// Workers whose presence session is gone while its server goes on.
@@ -87,6 +89,7 @@ pub async fn watch(client: &ClientWrapper, queues: &[String], look_at: i64) -> R
         if let Some(ms) = row.try_get::<_, Option<i64>>("next_due_in_ms")? {
             watch.next_due.push((queue.clone(), Duration::from_millis(ms.max(0).unsigned_abs())));
         }
+        watch.running |= row.try_get::<_, bool>("running")?;
         if row.try_get("expired")? {
             watch.expired.push(queue);
         }
@@ -96,6 +99,15 @@ pub async fn watch(client: &ClientWrapper, queues: &[String], look_at: i64) -> R
         watch.not_back = row.try_get::<_, Vec<Uuid>>("not_back")?.into_iter().map(WorkerId).collect();
     }
     Ok(watch)
+}
+
+/// Returns when a commit has gone through. A primary that waits for a standby which is away still answers whoever only
+/// reads, while nobody can renew: a look alone is then no contact.
+///
+/// # Errors
+/// Those of the connection.
+pub async fn commits(client: &ClientWrapper) -> Result<()> {
+    confirm(client).await
 }
 
 /// Ends about [`REAP_LIMIT`] leases of some queues that have expired, or that belong to `absent` workers whose presence session

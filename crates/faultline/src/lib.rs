@@ -47,6 +47,7 @@ mod client;
 mod enqueue;
 mod error;
 mod failure;
+mod home;
 mod link;
 mod reaper;
 mod run;

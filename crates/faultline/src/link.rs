@@ -1,5 +1,6 @@
 //! A dedicated session that comes back: opened when it is first needed, and again after it failed.
 
+use crate::home::Home;
 use faultline_store::{Database, Error, Plans, Result, Session};
 use rand::RngExt;
 use std::sync::Arc;
@@ -20,11 +21,18 @@ pub(crate) struct Link {
     session: Mutex<Option<Arc<Session>>>,
     /// How many sessions were opened.
     opened: AtomicU64,
+    /// The server to keep to; none: any that takes writes.
+    home: Option<Arc<Home>>,
 }
 
 impl Link {
     pub(crate) fn new(database: Database, purpose: &'static str, plans: Plans) -> Self {
-        Self { database, purpose, plans, session: Mutex::new(None), opened: AtomicU64::new(0) }
+        Self { database, purpose, plans, session: Mutex::new(None), opened: AtomicU64::new(0), home: None }
+    }
+
+    /// The same for a loop of a worker, which keeps to the server of the worker's presence.
+    pub(crate) fn at(self, home: Arc<Home>) -> Self {
+        Self { home: Some(home), ..self }
     }
 
     /// How many sessions were opened: another number than before says that contact was lost in between.
@@ -57,13 +65,22 @@ impl Link {
 
     async fn session(&self) -> Result<Arc<Session>> {
         let mut current = self.session.lock().await;
-        if let Some(session) = current.as_ref().filter(|session| !session.is_closed()) {
+        if let Some(session) = current.as_ref().filter(|session| !session.is_closed() && self.is_home(session)) {
             return Ok(session.clone());
         }
+        *current = None;
         let session = Arc::new(self.database.session(self.purpose, self.plans).await?);
+        if !self.is_home(&session) {
+            self.home.iter().for_each(|home| home.doubt(&session));
+            return Err(Error::Unreachable { reason: "connected to another server than the worker's presence".into() });
+        }
         *current = Some(session.clone());
         self.opened.fetch_add(1, Ordering::Relaxed);
         Ok(session)
+    }
+
+    fn is_home(&self, session: &Session) -> bool {
+        self.home.as_ref().is_none_or(|home| home.has(session))
     }
 }
 

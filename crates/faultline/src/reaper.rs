@@ -10,17 +10,22 @@
 //! the server that the session belonged to: it ended with the worker or with its connection. So a process that has just started
 //! can recover its predecessor's jobs at once.
 //!
+//! Contact means that commits go through: while jobs run, each look is followed by one. A primary whose synchronous standby is away
+//! answers looks, and nobody can renew.
+//!
 //! If the process dies at any await, nothing is half-done: each step is one statement.
 
 use crate::client::Client;
+use crate::home::Home;
 use crate::link::{Link, Pause};
 use crate::worker::DEFAULT_LEASE_TTL;
 use faultline_core::{State, WorkerId};
 use faultline_metrics::Metrics;
-use faultline_store::reap::{REAP_LIMIT, Reaped, Watch, bury, queue_names, reap, watch};
-use faultline_store::{Plans, Result, maintain};
+use faultline_store::reap::{REAP_LIMIT, Reaped, Watch, bury, commits, queue_names, reap, watch};
+use faultline_store::{Plans, Result, Session, maintain};
 use rand::RngExt;
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -35,12 +40,10 @@ const LOOK_SHARE: u32 = 20;
 const LONGEST_TICK: Duration = Duration::from_secs(30);
 /// How long a worker's presence may be missing before its jobs are recovered.
 const ABSENCE_GRACE: Duration = Duration::from_secs(2);
-/// A delay of the next look that breaks the contact: the process was stopped, or the database did not answer.
-const LONGEST_GAP: Duration = Duration::from_secs(4);
-/// The same in parts of a lease time, where that is less: leases are renewed in such steps, and must not run out unnoticed.
-const GAPS: u32 = 3;
-/// No shorter delay breaks it: a busy machine has such, and somebody has to reap.
-const SHORTEST_GAP: Duration = Duration::from_millis(300);
+/// A delay of a look or of its answer that breaks the contact: the process was stopped, or the database did not answer. Never more
+/// than half of a lease time: a lease that was renewed in time has two thirds left, so that whoever could not renew during
+/// the gap holds on to his when it ends.
+const CONTACT_GAP: Duration = Duration::from_secs(4);
 /// Rows beyond the slots of all workers that a look covers: queued rows before the last running one, such as released ones.
 const LOOK_BEYOND: i64 = 1000;
 /// Between two reads of the names of all queues.
@@ -83,8 +86,9 @@ impl Reaper {
         Self::new(client, Queues::All { names: Vec::new(), read_at: None })
     }
 
-    pub(crate) fn of(client: &Client, queues: Vec<String>) -> Self {
-        Self::new(client, Queues::These(queues))
+    pub(crate) fn of(client: &Client, queues: Vec<String>, home: Arc<Home>) -> Self {
+        let reaper = Self::new(client, Queues::These(queues));
+        Self { link: reaper.link.at(home), ..reaper }
     }
 
     fn new(client: &Client, queues: Queues) -> Self {
@@ -165,7 +169,7 @@ impl Reaper {
 
     async fn look(&mut self) -> Result<Watch> {
         let began = Instant::now();
-        let gap = (self.lease_ttl / GAPS).clamp(SHORTEST_GAP, LONGEST_GAP);
+        let gap = CONTACT_GAP.min(self.lease_ttl / 2);
         if began.duration_since(self.next_look) > gap {
             // This process was stopped: others may have been as well.
             self.lose_contact();
@@ -173,7 +177,15 @@ impl Reaper {
         let queues = self.queue_names().await?;
         self.metrics.engine().looks_after(&queues);
         let look_at = self.look_at;
-        let found = self.link.call(async |session| watch(session, &queues, look_at).await).await?;
+        let look = async |session: &Session| {
+            let found = watch(session, &queues, look_at).await?;
+            let looked = Instant::now();
+            if found.running {
+                commits(session).await?;
+            }
+            Ok((found, looked))
+        };
+        let (found, looked) = self.link.call(look).await?;
         let now = Instant::now();
         if now.duration_since(began) > gap {
             self.lose_contact();
@@ -188,7 +200,7 @@ impl Reaper {
         let processes = u32::try_from(found.workers.max(1)).unwrap_or(u32::MAX);
         // Contact that is asked for less often than once a lease time proves nothing.
         let longest = LONGEST_TICK.min(self.lease_ttl).max(TICK);
-        self.tick = (now.duration_since(began) * LOOK_SHARE).saturating_mul(processes).clamp(TICK, longest);
+        self.tick = (looked.duration_since(began) * LOOK_SHARE).saturating_mul(processes).clamp(TICK, longest);
         self.look_at = found.slots.saturating_add(LOOK_BEYOND);
         let contact_since = *self.contact_since.get_or_insert(now);
         let held_off = now.duration_since(contact_since) >= self.lease_ttl;
@@ -294,7 +306,7 @@ impl Reaper {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use faultline_cluster::testing;
+    use faultline_cluster::{Cluster, Programs, testing};
     use faultline_core::{LeaseId, State};
     use faultline_store::ClientWrapper;
     use faultline_store::lease::{Floors, claim};
@@ -382,7 +394,7 @@ mod tests {
         let database = testing::database(migrate);
         runtime.block_on(async {
             let client = Client::lazy(&database.url()).unwrap();
-            let mut reaper = Reaper::of(&client, vec!["default".into()]).lease_ttl(Duration::from_secs(2));
+            let mut reaper = Reaper::of(&client, vec!["default".into()], Arc::default()).lease_ttl(Duration::from_secs(2));
             reaper.look().await.unwrap();
             reaper.contact_since = Some(Instant::now().checked_sub(Duration::from_secs(60)).unwrap());
             let connect = async || {
@@ -409,6 +421,56 @@ mod tests {
             assert!(!looked.unwrap().expired.is_empty(), "it saw the lease expired");
             let running = "select count(*) from faultline.jobs where state = 'running'";
             assert_eq!(other.query_one(running, &[]).await.unwrap().get::<_, i64>(0), 1);
+        });
+    }
+
+    /// As long as that, others that were stopped as well have lost none of their leases, however short these are.
+    #[test]
+    fn a_stall_of_most_of_a_lease_breaks_the_contact() {
+        let runtime = runtime();
+        let database = testing::database(migrate);
+        runtime.block_on(async {
+            let mut reaper =
+                Reaper::all_queues(&Client::lazy(&database.url()).unwrap()).lease_ttl(Duration::from_secs(2));
+            reaper.look().await.unwrap();
+            let first = reaper.contact_since.unwrap();
+            reaper.next_look = Instant::now() - Duration::from_millis(1500);
+            reaper.look().await.unwrap();
+            assert!(reaper.contact_since.is_some_and(|since| since > first));
+            assert!(!reaper.steady);
+        });
+    }
+
+    /// Whoever only reads is answered all the same.
+    #[test]
+    fn commits_that_hang_break_the_contact_while_jobs_run() {
+        let cluster = Cluster::builder(Programs::find().unwrap()).durable(false).start().unwrap();
+        let url = cluster.url("postgres");
+        migrate(&url);
+        runtime().block_on(async {
+            let client = Client::lazy(&url).unwrap();
+            let mut reaper = Reaper::all_queues(&client).lease_ttl(Duration::from_millis(1500));
+            client.enqueue_raw("kind", serde_json::json!({})).await.unwrap();
+            let (lease, owner) = (LeaseId::new(&mut rand::rng()), WorkerId::new(&mut rand::rng()));
+            let (long, floors) = (Duration::from_secs(600), Floors::head());
+            let link = Link::new(client.database().clone(), "test", Plans::InOrder);
+            let claimed = link.call(async |s| claim(s, "default", lease, owner, long, 1, &floors).await).await;
+            assert_eq!(claimed.unwrap().len(), 1);
+            reaper.look().await.unwrap();
+            let first = reaper.contact_since.unwrap();
+            cluster.configure("synchronous_standby_names", "nobody").unwrap();
+            let hang = async {
+                let waits = "select count(*) from pg_stat_activity where wait_event = 'SyncRep'";
+                while cluster.psql("postgres", waits).unwrap() == "0" {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+                // Longer than the half of a lease after which contact is lost.
+                tokio::time::sleep(Duration::from_millis(900)).await;
+                cluster.configure("synchronous_standby_names", "").unwrap();
+            };
+            let (looked, ()) = tokio::join!(reaper.look(), hang);
+            looked.unwrap();
+            assert!(reaper.contact_since.is_some_and(|since| since > first));
         });
     }
 }

@@ -31,6 +31,10 @@ pub enum FaultKind {
     ClockSkew,
     /// A standby received nothing any more, while everything else went on.
     ReplicationCut,
+    /// A standby became a primary, and the old one lives on.
+    SplitBrain,
+    /// Commits waited for a standby that was not there.
+    CommitsHang,
     /// A session held a snapshot open.
     HeldSnapshot,
     /// A worker's renewals were held back, while its handlers went on.
@@ -95,7 +99,7 @@ impl Fault {
     /// Whether nobody can work while it lasts.
     pub fn is_outage(&self) -> bool {
         match self.kind {
-            FaultKind::DatabaseDown | FaultKind::Failover => true,
+            FaultKind::DatabaseDown | FaultKind::Failover | FaultKind::CommitsHang => true,
             FaultKind::Partition | FaultKind::Stop => self.owner.is_none() && self.process.is_none(),
             _ => false,
         }

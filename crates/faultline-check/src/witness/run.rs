@@ -56,6 +56,8 @@ pub enum Required {
     ShutdownAtOnce,
     /// The same, when the signal came in an outage.
     ShutdownInOutage,
+    /// Times from which on there were two primaries.
+    SplitBrain,
     /// Acknowledged jobs that a failover has left behind.
     LostAck,
     /// Jobs that succeeded although their attempt lasted longer than a lease does unless it is renewed.

@@ -4,6 +4,7 @@
 mod check;
 mod common;
 mod dev;
+mod docs;
 mod drill;
 mod exec;
 mod help;

@@ -3,6 +3,7 @@
 pub(crate) mod backend_storm;
 pub(crate) mod commit_cut;
 pub(crate) mod database_outage;
+pub(crate) mod disk_full;
 pub(crate) mod duplicate_submission;
 pub(crate) mod failing_jobs;
 pub(crate) mod failover;
@@ -14,4 +15,6 @@ pub(crate) mod lost_notify;
 pub(crate) mod mass_stall;
 pub(crate) mod partition;
 pub(crate) mod random;
+pub(crate) mod split_brain;
+pub(crate) mod sync_cancel;
 pub(crate) mod zombie;

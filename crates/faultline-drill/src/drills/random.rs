@@ -3,9 +3,10 @@
 //! The seed first picks which kinds of faults come at all. Then the time is cut into acts; a quarter of them are quiet, so that the
 //! system also has to come back to rest, and each of the others has up to three faults on different victims.
 
-use crate::catalogue::{Drill, Load};
-use crate::faults::{Database, Fault, Outage, Process};
+use crate::catalogue::{Drill, Load, Scene};
+use crate::faults::{Database, Fault, Network, Outage, Process, Strike, Who};
 use crate::orders::Point;
+use crate::proxy::Way;
 use crate::schedule::{FIRST_MS, Frame, Step};
 use crate::work::{How, Work};
 use faultline_check::witness::Required;
@@ -19,6 +20,7 @@ pub(crate) const DRILL: Drill = Drill {
     summary: "any of the faults, several at once, in windows that the seed shifts",
     duration: Duration::from_secs(24),
     required: &[(Required::Success, 10)],
+    scene: Scene { proxied: true, ..Drill::CALM.scene },
     load: Load { clients: 4, ..Drill::CALM.load },
     plan,
     work,
@@ -40,10 +42,24 @@ enum Kind {
     Stop,
     KillApi,
     Outage,
+    Storm,
+    Partition,
+    Refuse,
+    Deaf,
 }
 
 impl Kind {
-    const ALL: [Self; 5] = [Self::Kill, Self::KillAt, Self::Stop, Self::KillApi, Self::Outage];
+    const ALL: [Self; 9] = [
+        Self::Kill,
+        Self::KillAt,
+        Self::Stop,
+        Self::KillApi,
+        Self::Outage,
+        Self::Storm,
+        Self::Partition,
+        Self::Refuse,
+        Self::Deaf,
+    ];
 
     /// A fault on `worker`, or on what there is one of.
     fn draw(self, rng: &mut impl Rng, worker: usize) -> Fault {
@@ -59,15 +75,27 @@ impl Kind {
                 let how = [Outage::Fast, Outage::Immediate, Outage::Kill].choose(rng).copied();
                 Fault::Database(Database::Outage { how: how.unwrap_or(Outage::Fast) })
             }
+            Self::Storm => {
+                let (every_ms, seed) = (rng.random_range(150..400), rng.random());
+                Fault::Database(Database::Storm { strike: Strike::Either, every_ms, seed })
+            }
+            Self::Partition => {
+                let way = [Way::ToDatabase, Way::FromDatabase, Way::Both].choose(rng).copied();
+                Fault::Network(Network::Partition { who: Who::Worker(worker), way: way.unwrap_or(Way::Both) })
+            }
+            Self::Refuse => Fault::Network(Network::Refuse { who: Who::Worker(worker) }),
+            Self::Deaf => Fault::Network(Network::Deaf { who: Who::All }),
         }
     }
 
     /// What two faults cannot both act on at once.
     fn victim(self, worker: usize) -> (u8, usize) {
         match self {
-            Self::Kill | Self::KillAt | Self::Stop => (0, worker),
+            Self::Kill | Self::KillAt | Self::Stop | Self::Partition | Self::Refuse => (0, worker),
             Self::KillApi => (1, 0),
-            Self::Outage => (2, 0),
+            // A storm needs a session of its own.
+            Self::Outage | Self::Storm => (2, 0),
+            Self::Deaf => (3, 0),
         }
     }
 }

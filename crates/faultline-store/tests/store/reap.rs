@@ -43,6 +43,20 @@ async fn leave(observer: &Session, session: Session) {
     until(observer, "select not exists (select from pg_stat_activity where pid = $1)", &[&pid]).await;
 }
 
+/// Out of a connection that was given up, packets may still arrive.
+#[tokio::test]
+async fn a_registration_that_comes_late_does_not_replace_the_session_that_has_taken_over() {
+    let db = Db::migrated();
+    let (observer, worker) = (reaper(&db).await, worker());
+    let given_up = present(&db, worker).await;
+    let taken_over = present(&db, worker).await;
+    register(&given_up, &facts_of(worker), true).await.unwrap();
+    leave(&observer, given_up).await;
+    assert_eq!(watch(&observer, &queues(), LOOK_AT).await.unwrap().absent, []);
+    leave(&observer, taken_over).await;
+    assert_eq!(watch(&observer, &queues(), LOOK_AT).await.unwrap().absent, [worker]);
+}
+
 #[tokio::test]
 async fn a_lease_that_lasts_is_not_reaped_however_often_one_tries() {
     let db = Db::migrated();

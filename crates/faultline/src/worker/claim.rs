@@ -74,7 +74,7 @@ struct Unanswered {
 /// Claims for one queue until the worker drains.
 pub(crate) async fn run(shared: Arc<Shared>, queue: Arc<str>, slots: usize, finisher: Finisher) {
     let claimer = Claimer {
-        link: Link::new(shared.client.database().clone(), "claim", Plans::InOrder),
+        link: Link::new(shared.client.database().clone(), "claim", Plans::InOrder).at(shared.home.clone()),
         wake: shared.wake[&queue].clone(),
         free: Arc::new(Semaphore::new(slots)),
         floors: Floors::head(),

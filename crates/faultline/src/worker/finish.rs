@@ -95,7 +95,7 @@ impl Finisher {
 /// Starts the loop; it ends when every [`Finisher`] is gone and everything is told.
 pub(crate) fn start(shared: Arc<Shared>) -> (Finisher, JoinHandle<()>) {
     let (sender, receiver) = mpsc::channel(MAX_WAITING);
-    let link = Arc::new(Link::new(shared.client.database().clone(), "finish", Plans::ById));
+    let link = Arc::new(Link::new(shared.client.database().clone(), "finish", Plans::ById).at(shared.home.clone()));
     let metrics = shared.client.metrics().clone();
     (Finisher { sender, link: link.clone(), metrics }, tokio::spawn(run(shared, receiver, link)))
 }

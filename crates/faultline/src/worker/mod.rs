@@ -20,6 +20,8 @@ use crate::client::Client;
 use crate::enqueue::{Job, Payload};
 use crate::error::Error;
 use crate::failure::Failure;
+use crate::home::Home;
+use crate::link::Pause;
 use crate::reaper::{Reaper, TICK};
 use crate::run::Run;
 use attempt::{Handler, Handlers};
@@ -147,6 +149,8 @@ pub(crate) struct Shared {
     pub(crate) handlers_running: TaskTracker,
     /// Whether a job that crashed its worker more than once runs here, in any queue.
     pub(crate) isolated: Arc<std::sync::atomic::AtomicBool>,
+    /// The server that all loops keep to; set by the loop of the presence.
+    pub(crate) home: Arc<Home>,
 }
 
 /// What the claim loop of one queue is told from outside.
@@ -273,14 +277,19 @@ impl Worker {
     }
 
     /// Works until `shutdown` resolves or an operator asks this worker to drain; then claims nothing more, lets handlers end
-    /// within the grace, gives the rest back uncharged, and says goodbye. Goes on through any outage of the database.
+    /// within the grace, gives the rest back uncharged, and says goodbye. Goes on through any outage of the database, and waits for
+    /// the end of one that it is started in.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for an ill-formed queue or kind, a number of slots or a lease time out of bounds; the error of
-    /// [`Client::check_schema`] when the database can't be used at the start.
+    /// [`Error::Invalid`] for an ill-formed queue or kind, a number of slots or a lease time out of bounds; that of
+    /// [`Client::check_schema`] when the database answers, but can't be used: its schema is missing or too old, say.
     pub async fn run_until(self, shutdown: impl Future<Output = ()>) -> Result<Summary, Error> {
         let queues = self.checked_queues()?;
-        self.client.check_schema().await?;
+        tokio::pin!(shutdown);
+        tokio::select! {
+            usable = self.until_usable() => usable?,
+            () = &mut shutdown => return Ok(Summary::default()),
+        }
         let grace = self.grace;
         let (facts, shared) = self.prepare(&queues);
         let stop_services = CancellationToken::new();
@@ -295,7 +304,7 @@ impl Worker {
         tracing::info!(worker = %shared.id, queues = ?facts.queues, "the worker has started");
 
         tokio::select! {
-            () = shutdown => {}
+            () = &mut shutdown => {}
             () = shared.drain.cancelled() => {}
         }
         tracing::info!(worker = %shared.id, running = shared.registry.len(), "the worker drains");
@@ -320,6 +329,22 @@ impl Worker {
         let summary = shared.counters.summary();
         tracing::info!(worker = %shared.id, ?summary, "the worker has stopped");
         Ok(summary)
+    }
+
+    /// Waits while the database is away.
+    async fn until_usable(&self) -> Result<(), Error> {
+        let mut pause = Pause::new();
+        loop {
+            match self.client.check_schema().await {
+                Ok(_) => return Ok(()),
+                Err(Error::Store(error)) if error.is_connection_fault() => {
+                    let wait = pause.next();
+                    tracing::warn!(%error, ?wait, "the worker cannot start yet; trying again");
+                    tokio::time::sleep(wait).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     fn checked_queues(&self) -> Result<Vec<(Arc<str>, usize)>, Error> {
@@ -375,6 +400,7 @@ impl Worker {
             drain: CancellationToken::new(),
             handlers_running: TaskTracker::new(),
             isolated: Arc::default(),
+            home: Arc::default(),
         };
         (facts, Arc::new(shared))
     }
@@ -389,7 +415,7 @@ fn id_of_host() -> WorkerId {
 
 /// Looks after the worker's queues and wakes the claim loops of those that have work.
 async fn reap(shared: Arc<Shared>, queues: Vec<String>, stop: CancellationToken) {
-    let reaper = Reaper::of(&shared.client, queues).lease_ttl(shared.lease_ttl);
+    let reaper = Reaper::of(&shared.client, queues, shared.home.clone()).lease_ttl(shared.lease_ttl);
     reaper
         .run(stop, |found| {
             for (queue, wake) in &shared.wake {

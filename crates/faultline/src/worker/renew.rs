@@ -82,6 +82,7 @@ async fn run(shared: &Shared, facts: &WorkerFacts, stop: &CancellationToken) {
         match kept {
             Ok(()) => return,
             Err(error) => {
+                shared.home.leave();
                 let wait = pause.next();
                 tracing::warn!(worker = %facts.id, held = shared.registry.len(), %error, ?wait, "renewals failed; trying again");
                 tokio::select! {
@@ -124,6 +125,7 @@ async fn keep_on(
 ) -> Result<()> {
     let every = shared.lease_ttl / RENEWALS;
     within(every, register(session, facts, session.is_direct())).await?;
+    shared.home.settle(session);
     if session.is_direct() {
         within(every, listen(session)).await?;
     }
@@ -141,6 +143,9 @@ async fn keep_on(
                 shared.client.database().note(&Ok(()));
                 pause.reset();
                 renew_at = began + every;
+            }
+            () = shared.home.doubted() => {
+                return Err(Error::Unreachable { reason: "other sessions of this worker reach another server".into() });
             }
             hint = hints.recv() => match hint {
                 Some(payload) => {
