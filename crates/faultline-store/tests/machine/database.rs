@@ -189,7 +189,7 @@ impl Store {
 
     async fn reap(&self) -> String {
         let reaped = reap(&self.in_order, &[QUEUE.into()], &[], LOOK_AT).await.unwrap();
-        let mut reaped: Vec<_> = reaped.iter().map(|(id, state)| (number(id.0), state.as_str())).collect();
+        let mut reaped: Vec<_> = reaped.iter().map(|one| (number(one.id.0), one.state.as_str())).collect();
         reaped.sort_unstable();
         format!("{reaped:?}")
     }
