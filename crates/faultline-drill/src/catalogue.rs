@@ -3,6 +3,7 @@
 use crate::DrillError;
 use crate::drills;
 use crate::enqueuer::DEADLINE;
+use crate::guest::Guest;
 use crate::needs::Need;
 use crate::schedule::{Frame, Step};
 use crate::work::Work;
@@ -36,6 +37,8 @@ pub struct Drill {
     pub(crate) needs: &'static [Need],
     pub(crate) scene: Scene,
     pub(crate) load: Load,
+    /// Somebody else who uses the system, for as long as the load lasts.
+    pub(crate) guest: Option<Guest>,
     /// The faults, from the seed.
     pub(crate) plan: fn(&mut StdRng, &Frame) -> Vec<Step>,
     /// What job number so and so asks its handler to do, from the seed and that number.
@@ -55,6 +58,16 @@ pub(crate) struct Scene {
     pub(crate) mortal: bool,
     /// Settings of the cluster beside the usual ones.
     pub(crate) settings: &'static [(&'static str, &'static str)],
+    /// Whether workers stop handlers at the deadline of their lease.
+    pub(crate) strict: bool,
+    /// Workers in each process.
+    pub(crate) incarnations: usize,
+    /// Whether the clocks of processes can be moved.
+    pub(crate) clocks: bool,
+    /// Whether an older version works beside this one: the processes begin with it.
+    pub(crate) versions: bool,
+    /// Between two samples.
+    pub(crate) sample_every: Duration,
     /// Whether there is a standby to fail over to.
     pub(crate) standby: Standby,
     /// Whether processes reach Postgres through a proxy each, which network faults need.
@@ -117,10 +130,15 @@ impl Drill {
             slots: 6,
             grace: Duration::from_secs(5),
             mortal: false,
-            settings: &[],
             standby: Standby::None,
             proxied: false,
             disks: None,
+            settings: &[],
+            strict: false,
+            incarnations: 1,
+            clocks: false,
+            versions: false,
+            sample_every: Duration::from_millis(100),
         },
         load: Load {
             clients: 2,
@@ -130,6 +148,7 @@ impl Drill {
             timeout: "60s",
             patience: DEADLINE,
         },
+        guest: None,
         plan: |_, _| Vec::new(),
         work: |rng, number| Work::calm(rng, number),
         settle: |_| {},
@@ -149,12 +168,20 @@ pub const DRILLS: &[Drill] = &[
     drills::flaky_network::DRILL,
     drills::commit_cut::DRILL,
     drills::backend_storm::DRILL,
+    drills::clock_skew::DRILL,
     drills::disk_full::DRILL,
     drills::failover::DRILL,
     drills::failover_async::DRILL,
     drills::split_brain::DRILL,
     drills::sync_cancel::DRILL,
+    drills::cancellation_storm::DRILL,
+    drills::starvation::DRILL,
+    drills::herd::DRILL,
+    drills::held_snapshot::DRILL,
     drills::lost_notify::DRILL,
+    drills::payloads::DRILL,
+    drills::rolling_upgrade::DRILL,
+    drills::strict::DRILL,
     drills::random::DRILL,
 ];
 

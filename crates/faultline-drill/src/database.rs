@@ -2,7 +2,9 @@
 
 use crate::DrillError;
 use crate::history::Lines;
-use faultline_check::witness::{Effect, Event, JobRow, QueueSample, Reason, Sample, SessionSample, State};
+use faultline_check::witness::{
+    Effect, Event, JobRow, MetricsSample, QueueSample, Reason, Sample, SessionSample, State,
+};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
@@ -76,7 +78,8 @@ pub(crate) async fn sample(client: &mut Client, number: u32, queue: &str) -> Res
                       from pg_stat_activity where state like 'idle in transaction%' and datname = current_database() and application_name like 'faultline%'";
     let sessions = tx.query(sessions, &[]).await?;
     let port = tx.query_one("select coalesce(inet_server_port(), 0)", &[]).await?.get(0);
-    let workers = tx.query(LIVE_WORKERS, &[&queue]).await?;
+    let held = tx.query_one(XMIN_AGE, &[]).await?;
+    let workers = tx.query(LIVE_WORKERS, &[]).await?;
     tx.commit().await?;
     let rows: Vec<JobRow> = jobs.iter().map(|row| job_row(row, number)).collect::<Result<_, _>>()?;
     let mut all = queues(&rows, &workers, number);
@@ -92,7 +95,27 @@ pub(crate) async fn sample(client: &mut Client, number: u32, queue: &str) -> Res
             leaked: false,
         })
     }));
+    let (age_s, at_us): (f64, i64) = (held.get(0), held.get(1));
+    if age_s > NOTABLE_AGE_S {
+        let values = [("xmin_age_seconds".to_owned(), age_s)].into();
+        let process = "database".to_owned();
+        all.push(Sample::Metrics(MetricsSample { sample: number, at_us, process, answered: true, values }));
+    }
     Ok((all, port))
+}
+
+/// How long the oldest snapshot has been held.
+const XMIN_AGE: &str = "
+    select coalesce(extract(epoch from max(clock_timestamp() - xact_start)), 0)::float8,
+           (extract(epoch from clock_timestamp()) * 1000000)::bigint
+      from pg_stat_activity where backend_xmin is not null and datname = current_database()";
+/// Younger ones are everybody's.
+const NOTABLE_AGE_S: f64 = 1.0;
+
+/// Deadlocks that the database has ended since its statistics began.
+pub(crate) async fn deadlocks(client: &Client) -> Result<u64, DrillError> {
+    let sql = "select deadlocks from pg_stat_database where datname = current_database()";
+    Ok(client.query_one(sql, &[]).await?.get::<_, i64>(0).unsigned_abs())
 }
 
 /// Workers that could claim: present, and heard of since a renewal was due. One that was stopped is not for long.

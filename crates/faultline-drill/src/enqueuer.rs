@@ -9,10 +9,10 @@ use crate::http::{Exchange, exchange};
 use crate::schedule::work;
 use faultline_check::witness::{Action, Answer, Phase, Record};
 use serde_json::{Value, json};
-use std::net::SocketAddr;
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -27,7 +27,7 @@ const TRIES: usize = 400;
 pub(crate) struct Enqueuer {
     pub(crate) drill: Drill,
     pub(crate) seed: u64,
-    pub(crate) address: SocketAddr,
+    pub(crate) port: Arc<AtomicU16>,
     pub(crate) queue: String,
     pub(crate) next: AtomicU64,
 }
@@ -102,7 +102,8 @@ impl Enqueuer {
             record
         };
         history.write(&record(Phase::Invoke));
-        let answer = exchange(self.address, "POST /v1/jobs", &request.to_string(), self.drill.load.patience).await;
+        let api = (Ipv4Addr::LOCALHOST, self.port.load(Ordering::Acquire)).into();
+        let answer = exchange(api, "POST /v1/jobs", &request.to_string(), self.drill.load.patience).await;
         let (phase, answer, id) = match &answer {
             Exchange::Answered(status @ (200 | 201), body) => {
                 let body: Value = serde_json::from_str(body).unwrap_or_default();

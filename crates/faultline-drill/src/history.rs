@@ -95,7 +95,8 @@ pub(crate) fn wall_ns() -> i64 {
     i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }
 
-fn boot_ns() -> i64 {
+/// The clock of the machine since it booted.
+pub(crate) fn boot_ns() -> i64 {
     #[cfg(target_os = "linux")]
     const CLOCK: ClockId = ClockId::Boottime;
     #[cfg(not(target_os = "linux"))]

@@ -20,6 +20,11 @@ pub(crate) enum Exchange {
 
 /// Sends a request; waits for the answer for `limit` at most.
 pub(crate) async fn exchange(address: SocketAddr, request: &str, body: &str, limit: Duration) -> Exchange {
+    exchange_bytes(address, request, body.as_bytes(), limit).await
+}
+
+/// The same with a body that need not be text.
+pub(crate) async fn exchange_bytes(address: SocketAddr, request: &str, body: &[u8], limit: Duration) -> Exchange {
     let Ok(Ok(stream)) = tokio::time::timeout(limit, TcpStream::connect(address)).await else {
         return Exchange::Unsent;
     };
@@ -28,18 +33,31 @@ pub(crate) async fn exchange(address: SocketAddr, request: &str, body: &str, lim
 }
 
 async fn talk(
-    mut stream: TcpStream,
+    stream: TcpStream,
     address: SocketAddr,
     request: &str,
-    body: &str,
+    body: &[u8],
 ) -> std::io::Result<Option<(u16, String)>> {
     let length = body.len();
     let head = format!(
-        "{request} HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n"
+        "{request} HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n"
     );
-    stream.write_all(format!("{head}\r\n{body}").as_bytes()).await?;
-    let mut answer = String::new();
-    stream.take(MAX_ANSWER_BYTES).read_to_string(&mut answer).await?;
+    let (read, mut write) = stream.into_split();
+    let send = async {
+        // A server may answer before it has read everything, and then hang up.
+        if write.write_all(head.as_bytes()).await.is_ok() {
+            let _ = write.write_all(body).await;
+        }
+        std::future::pending::<()>().await;
+    };
+    let mut answer = Vec::new();
+    let mut read = read.take(MAX_ANSWER_BYTES);
+    tokio::select! {
+        // What came before a reset counts: its length is judged below.
+        _ = read.read_to_end(&mut answer) => {}
+        () = send => {}
+    }
+    let answer = String::from_utf8_lossy(&answer);
     let Some((head, body)) = answer.split_once("\r\n\r\n") else { return Ok(None) };
     let length = head
         .lines()

@@ -13,7 +13,8 @@
 //! | `nemesis`, `faults` | carries out the schedule; what each fault does |
 //! | `stage`, `process`, `proxy` | what faults act on: the cluster, the processes, and the network between them |
 //! | `enqueuer`, `http` | the load |
-//! | `worker` | the worker process of a drill |
+//! | `guest` | who else uses the system in some drills |
+//! | `worker`, `handler` | the worker process of a drill |
 //! | `orders` | points at which something happens to it |
 //! | `sampler`, `metrics`, `history`, `database`, `logs`, `old` | the witnesses |
 //! | `report`, `timeline` | the table, `report.json`, `report.html` |
@@ -25,6 +26,8 @@ mod enqueuer;
 mod error;
 mod faults;
 mod ground;
+mod guest;
+mod handler;
 mod history;
 mod http;
 mod logs;
@@ -46,7 +49,9 @@ mod worker;
 
 pub use catalogue::{DRILLS, Drill, select};
 pub use error::DrillError;
-pub use faults::{Database, DiskFull, Fault, Network, Outage, Process, Replication, Signals, Strike, Who};
+pub use faults::{
+    Clock, Database, DiskFull, Fault, Network, Outage, Process, Replication, Signals, Strike, Version, Who,
+};
 pub use orders::{Point, Trap};
 pub use proxy::{Cut, Noise, Statement, Way};
 pub use report::{Needed, Report, Spread};

@@ -46,6 +46,7 @@ impl Reader {
         let id = |field: &str| line[field].as_str().and_then(|text| text.parse().ok());
         let about = (id("job"), id("lease"));
         match line["message"].as_str().unwrap_or_default() {
+            "claimed" => self.claim(line, about.1),
             "the answer of a claim was lost" => self.lose(line, Action::Claim, about),
             "found out about a claim whose answer was lost" => {
                 let found = line["jobs"].as_u64().unwrap_or(0) > 0;
@@ -63,6 +64,19 @@ impl Reader {
             }
             _ => {}
         }
+    }
+
+    /// A claim that was answered, from its beginning to its end.
+    fn claim(&self, line: &Value, lease: Option<Uuid>) {
+        let (op, took_us) = (self.history.op(), line["took_us"].as_i64().unwrap_or(0));
+        let mut end = self.record(line, op, Action::Claim, Phase::Ok);
+        end.lease = lease;
+        let mut begin = end.clone();
+        begin.phase = Phase::Invoke;
+        begin.wall_ns -= took_us * 1000;
+        begin.boot_ns -= took_us * 1000;
+        self.history.write(&begin);
+        self.history.write(&end);
     }
 
     fn lose(&mut self, line: &Value, action: Action, about: About) {

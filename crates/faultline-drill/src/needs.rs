@@ -46,3 +46,14 @@ pub(crate) fn find(name: &str) -> Option<std::path::PathBuf> {
     let places = std::env::split_paths(&path).chain(["/usr/sbin", "/sbin"].map(Into::into));
     places.map(|dir| dir.join(name)).find(|program| program.is_file())
 }
+
+/// Where the library is that moves clocks of processes.
+///
+/// # Errors
+/// [`DrillError::Needs`] when it is missing.
+pub(crate) fn moves_clocks() -> Result<std::path::PathBuf, DrillError> {
+    let places = std::fs::read_dir("/usr/lib").into_iter().flatten().flatten().map(|entry| entry.path());
+    let libraries = places.map(|place| place.join("faketime/libfaketimeMT.so.1"));
+    let missing = || DrillError::Needs("libfaketime (Debian package libfaketime)".to_owned());
+    libraries.into_iter().find(|library| library.is_file()).ok_or_else(missing)
+}

@@ -31,6 +31,12 @@ pub(crate) struct Launcher {
     pub(crate) lease_ttl: Duration,
     /// The port of Postgres, where processes reach it through a proxy each.
     pub(crate) proxied: Option<u16>,
+    /// The library that moves the clocks of processes; each reads its own from a file.
+    pub(crate) clocks: Option<PathBuf>,
+    /// The program that runs the drill; `program` is the one that is started next.
+    pub(crate) newest: PathBuf,
+    /// The older version, where two work on one schema.
+    pub(crate) other: Option<PathBuf>,
     /// What the proxies' bad weather is computed from.
     pub(crate) seed: u64,
 }
@@ -77,6 +83,26 @@ impl Launcher {
         format!("{}ms", self.lease_ttl.as_millis())
     }
 
+    fn clock(&self, name: &str) -> PathBuf {
+        self.dir.join(format!("clock-{name}"))
+    }
+
+    /// Sets the clock of a process, as libfaketime reads it: `+3600` is an hour ahead, `+0 x1.1` gains a tenth.
+    pub(crate) fn set_clock(&self, name: &str, to: &str) -> Result<(), DrillError> {
+        let (clock, new) = (self.clock(name), self.clock(&format!("{name}.new")));
+        // At once: it is read while it is written.
+        std::fs::write(&new, to).and_then(|()| std::fs::rename(&new, &clock)).map_err(DrillError::io("set a clock"))
+    }
+
+    /// Applies the migrations with the program.
+    pub(crate) async fn migrate(&self) -> Result<(), DrillError> {
+        let mut command = self.command("migrate")?.0;
+        let status = command.arg("migrate").stdin(Stdio::null()).stdout(Stdio::null()).status().await;
+        let status = status.map_err(DrillError::io("run the migrations"))?;
+        let failed = || DrillError::Process("the migrations failed: see logs/migrate.jsonl".into());
+        if status.success() { Ok(()) } else { Err(failed()) }
+    }
+
     /// What the process logs.
     pub(crate) fn log(&self, name: &str) -> PathBuf {
         self.dir.join("logs").join(format!("{name}.jsonl"))
@@ -104,6 +130,12 @@ impl Launcher {
         command.envs(std::env::vars_os().filter(|(name, _)| name == "FAULTLINE_MUTANT"));
         command.env("FAULTLINE_DATABASE_URL", url).env("FAULTLINE_LOG_FORMAT", "json");
         command.env("FAULTLINE_LOG", logs::LEVELS);
+        if let Some(library) = &self.clocks {
+            self.set_clock(name, "+0")?;
+            // Durations stay true, as they do on a machine whose clock is set.
+            command.env("LD_PRELOAD", library).env("DONT_FAKE_MONOTONIC", "1").env("FAKETIME_NO_CACHE", "1");
+            command.env("FAKETIME_TIMESTAMP_FILE", self.clock(name));
+        }
         // A group of its own, where the terminal's Ctrl-C does not reach it.
         command.process_group(0).stdin(Stdio::piped()).stderr(log).kill_on_drop(true);
         Ok((command, link))

@@ -2,7 +2,7 @@
 
 use crate::DrillError;
 use crate::catalogue::Drill;
-use crate::run::write_json;
+use crate::run::{SAME_VERSION, write_json};
 use crate::schedule::Step;
 use crate::timeline;
 use faultline_check::witness::{Action, Answer, Event, FaultKind, Operation, Phase, Reason, Required, Witnesses};
@@ -85,9 +85,15 @@ pub struct Report {
     pub schedule: Vec<Step>,
     /// The checker's words on each invariant.
     pub verdict: Verdict,
+    /// What this run cannot have shown, in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub caveat: Option<&'static str>,
     /// Where the witnesses are.
     pub evidence: PathBuf,
 }
+
+/// Without an older program there is nothing to upgrade from.
+const ONE_VERSION: &str = "one version only: rolling restarts, no upgrade (name an older program with --old)";
 
 impl Report {
     /// Judges the witnesses in `dir`; writes `report.json` and `report.html` beside them.
@@ -135,6 +141,7 @@ impl Report {
             required,
             schedule: steps.to_vec(),
             verdict,
+            caveat: dir.join(SAME_VERSION).exists().then_some(ONE_VERSION),
             evidence: dir.to_owned(),
         };
         write_json(&dir.join("report.json"), &report)?;
@@ -174,6 +181,9 @@ impl Report {
             format!("{}, seed {}, {:.0} s, {} workers\n", self.drill, self.seed, self.duration_s, self.workers);
         for (name, value) in rows {
             let _ = writeln!(text, "  {name:<22}{value}");
+        }
+        if let Some(caveat) = self.caveat {
+            let _ = writeln!(text, "  {:<22}{caveat}", "but");
         }
         let old =
             self.verdict.old.iter().flat_map(|old| old.violated().map(|outcome| ("on the old primary: ", outcome)));

@@ -5,11 +5,13 @@
 //! cluster's guard notice (`process.rs`, `faultline-cluster`).
 
 use crate::DrillError;
-use crate::catalogue::{DEFAULT_LEASE, Drill, Standby};
+use crate::catalogue::{DEFAULT_LEASE, Drill, Scene, Standby};
 use crate::database;
 use crate::enqueuer::{DEADLINE, Enqueuer};
 use crate::ground::Ground;
+use crate::guest::Visit;
 use crate::logs;
+use crate::needs;
 use crate::nemesis;
 use crate::old;
 use crate::process::Launcher;
@@ -33,6 +35,8 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(40);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How long a worker's session must be gone before its jobs are recovered.
 const PRESENCE_GRACE: Duration = Duration::from_secs(2);
+/// The name of this program where it takes the place of an older one.
+pub(crate) const SAME_VERSION: &str = "the-same-version";
 /// What the promise of the defaults allows from `kill -9` to the next claim.
 const RECOVERY_BOUND: Duration = Duration::from_secs(4);
 
@@ -49,6 +53,8 @@ pub struct Options {
     pub workers: usize,
     /// Somebody's own database, already migrated, for drills that touch only their own processes; none: a private cluster.
     pub against: Option<String>,
+    /// An older version of the program, for drills that have two work on one schema; none: this one in its place.
+    pub old: Option<PathBuf>,
 }
 
 /// Runs one drill with its witnesses in `dir`, which must be empty; `tell` is given lines of progress.
@@ -106,11 +112,22 @@ async fn carry_out(
     let (program, lease_ttl) = (options.program.clone(), drill.lease_ttl);
     let proxied = ground.port().filter(|_| drill.scene.proxied);
     let is_split = drill.scene.standby == Standby::Split;
-    let other_url = if is_split { ground.standby_first.clone() } else { url.clone() };
-    let (dir_of_it, seed) = (dir.to_owned(), options.seed);
-    let launcher = Launcher { program, url: url.clone(), other_url, dir: dir_of_it, lease_ttl, proxied, seed };
-    let (slots, grace) = (drill.scene.slots, drill.scene.grace);
-    write_json(&dir.join(worker::SETTINGS), &Settings { lease_ttl, queue: queue.clone(), slots, grace })?;
+    let (newest, other) = (program.clone(), older(&drill, options, dir)?);
+    let launcher = Launcher {
+        program: other.clone().unwrap_or(program),
+        newest,
+        other,
+        clocks: if drill.scene.clocks { Some(needs::moves_clocks()?) } else { None },
+        url: url.clone(),
+        other_url: if is_split { ground.standby_first.clone() } else { url.clone() },
+        dir: dir.to_owned(),
+        lease_ttl,
+        proxied,
+        seed: options.seed,
+    };
+    let Scene { slots, grace, strict, incarnations, sample_every: every, .. } = drill.scene;
+    let told = Settings { lease_ttl, queue: queue.clone(), slots, grace, strict, incarnations };
+    write_json(&dir.join(worker::SETTINGS), &told)?;
     let mut stage = Stage::set(ground, launcher, options.workers, drill.scene.mortal).await?;
     tell(&format!("the API and {} workers run on {}", options.workers, ground.shown()));
 
@@ -122,15 +139,21 @@ async fn carry_out(
         url: ground.standby_first.clone(),
         queue: queue.clone(),
         api: stage.api_seen.clone(),
+        every,
         old: leaves_one_behind.then(|| ground.primary_url.clone()),
     };
     tasks.spawn(sampler.run(shared_dir.clone(), sampled.clone()));
     let mut load = JoinSet::new();
     let loaded = CancellationToken::new();
-    let (seed, address, next) = (options.seed, stage.address, AtomicU64::new(0));
-    let enqueuer = Arc::new(Enqueuer { drill, seed, address, queue: queue.clone(), next });
+    let (seed, port, next) = (options.seed, stage.port.clone(), AtomicU64::new(0));
+    let enqueuer = Arc::new(Enqueuer { drill, seed, port, queue: queue.clone(), next });
     for client in 0..drill.load.clients {
         load.spawn(enqueuer.clone().client(shared_dir.clone(), client, loaded.clone()));
+    }
+
+    if let Some(guest) = drill.guest {
+        let (dir, stop) = (shared_dir.clone(), loaded.clone());
+        load.spawn(guest(Visit { url: url.clone(), address: stage.address, queue: queue.clone(), dir, seed, stop }));
     }
 
     let began = Instant::now();
@@ -148,15 +171,28 @@ async fn carry_out(
     stage.look_for_exits()?;
     sampled.cancel();
     finish(&mut tasks).await?;
-    let ended_us = database::dump(&database::connect(&ground.standby_first).await?, dir, &queue).await?;
+    let client = database::connect(&ground.standby_first).await?;
+    let ended_us = database::dump(&client, dir, &queue).await?;
+    let deadlocks = database::deadlocks(&client).await?;
+    drop(client);
     stage.end().await;
     logs::read(dir)?;
-    let settings = settings(&drill, options, ended_us);
+    let settings = Run { deadlocks, ..settings(&drill, options, ended_us) };
     write_json(&dir.join("run.json"), &settings)?;
     if leaves_one_behind {
         old::take(ground, &settings, dir).await?;
     }
     Report::of(&drill, options.seed, duration, options.workers, &steps, dir)
+}
+
+/// The older version, for drills with two; this one under another name if there is no other.
+fn older(drill: &Drill, options: &Options, dir: &Path) -> Result<Option<PathBuf>, DrillError> {
+    if !drill.scene.versions || options.old.is_some() {
+        return Ok(options.old.clone().filter(|_| drill.scene.versions));
+    }
+    let same = dir.join(SAME_VERSION);
+    std::os::unix::fs::symlink(&options.program, &same).map_err(DrillError::io("give the program another name"))?;
+    Ok(Some(same))
 }
 
 /// Waits until nothing waits or runs; false when that takes too long.
@@ -196,6 +232,7 @@ fn settings(drill: &Drill, options: &Options, ended_us: i64) -> Run {
         enqueue_deadline_us: us(DEADLINE) + 1_000_000,
         backoff_base_us: 50_000,
         backoff_cap_us: 400_000,
+        strict: drill.scene.strict,
         required: drill.required.iter().copied().collect(),
         ..Run::default()
     };

@@ -13,9 +13,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-const EVERY: Duration = Duration::from_millis(100);
 /// What a snapshot may take; a database that was killed in the middle of one may say nothing.
 const LIMIT: Duration = Duration::from_secs(2);
+
+/// The port of a snapshot that could not be taken.
+const NOWHERE: i32 = -1;
 
 /// The API that ought to answer now; none while it is killed.
 #[derive(Clone, Default)]
@@ -36,6 +38,7 @@ pub(crate) struct Sampler {
     pub(crate) url: String,
     pub(crate) queue: String,
     pub(crate) api: Api,
+    pub(crate) every: Duration,
     /// The primary that a failover will leave behind: what it shows is written down with its own witnesses.
     pub(crate) old: Option<String>,
 }
@@ -49,18 +52,20 @@ impl Sampler {
             None => None,
         };
         let mut session = None;
-        let mut number = 0;
+        let (mut number, mut seen) = (0, false);
         while !stop.is_cancelled() {
             number += 1;
             let ((rows, port), told) = tokio::join!(self.snapshot(&mut session, number), told(&self.api, number));
+            seen |= port != NOWHERE;
             let is_old = self.old.as_ref().is_some_and(|url| url.contains(&format!(":{port}/")));
             let rows_to = of_old.as_ref().filter(|_| is_old).unwrap_or(&lines);
             for (lines, sample) in rows.iter().map(|row| (rows_to, row)).chain(told.iter().map(|told| (&lines, told))) {
                 lines.write(sample).map_err(DrillError::io("write a sample"))?;
             }
-            tokio::time::sleep(EVERY).await;
+            tokio::time::sleep(self.every).await;
         }
-        Ok(())
+        // An outage may cost snapshots, but not all of them: then the look itself is wrong.
+        if seen { Ok(()) } else { Err(DrillError::Witness("no snapshot of the job tables could be taken".into())) }
     }
 
     /// What is there and on which port; nothing while the database is away.
@@ -73,7 +78,7 @@ impl Sampler {
             let rows = database::sample(&mut client, number, &self.queue).await?;
             Ok::<_, DrillError>((client, rows))
         };
-        let Ok(Ok((client, rows))) = tokio::time::timeout(LIMIT, look).await else { return (Vec::new(), 0) };
+        let Ok(Ok((client, rows))) = tokio::time::timeout(LIMIT, look).await else { return (Vec::new(), NOWHERE) };
         *session = Some(client);
         rows
     }

@@ -2,6 +2,7 @@
 
 use crate::DrillError;
 use crate::database;
+use crate::faults::Version;
 use crate::ground::Ground;
 use crate::history::{History, Lines, wall_ns};
 use crate::process::{Launcher, Process};
@@ -12,6 +13,7 @@ use rustix::process::Signal;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio_util::task::AbortOnDropHandle;
@@ -20,11 +22,13 @@ use uuid::Uuid;
 /// How long a fault waits for its victim to hold a job.
 const AIM_LIMIT: Duration = Duration::from_secs(3);
 /// How long a worker may take to register.
-const START_LIMIT: Duration = Duration::from_secs(12);
+const START_LIMIT: Duration = Duration::from_secs(30);
 /// Between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Until the successor of a worker that has ended by itself starts.
 const REPLACE_AFTER: Duration = Duration::from_millis(300);
+/// How long an API that is exchanged goes on after requests are sent to its successor.
+const HAND_OVER: Duration = Duration::from_millis(500);
 /// Faults that nobody planned are numbered from here on.
 const UNPLANNED: u64 = 1_000_000;
 
@@ -39,6 +43,8 @@ pub(crate) struct Stage {
     pub(crate) going_on: HashMap<u64, AbortOnDropHandle<()>>,
     pub(crate) api_seen: Api,
     pub(crate) address: SocketAddr,
+    /// The port of the API now: another one after it was exchanged.
+    pub(crate) port: Arc<AtomicU16>,
     pub(crate) workers: Vec<Worker>,
     pub(crate) api: Process,
     /// Whether jobs of this drill kill their workers.
@@ -108,6 +114,7 @@ impl Stage {
             going_on: HashMap::new(),
             api_seen,
             address,
+            port: Arc::new(AtomicU16::new(address.port())),
             workers: Vec::with_capacity(workers),
             api,
             mortal,
@@ -145,6 +152,26 @@ impl Stage {
         let (api, address) = self.launcher.api(&name, self.address.port()).await?;
         self.api = api;
         self.api_seen.set(Some((name, address)));
+        Ok(())
+    }
+
+    /// What is started from now on is of this version.
+    pub(crate) fn launch(&mut self, version: Version) {
+        let old = self.launcher.other.as_ref().filter(|_| version == Version::Old);
+        self.launcher.program = old.unwrap_or(&self.launcher.newest).clone();
+    }
+
+    /// Starts a successor of the API beside it, sends the load there, and stops it in order.
+    pub(crate) async fn exchange_api(&mut self) -> Result<(), DrillError> {
+        self.started += 1;
+        let name = format!("api-{}", self.started);
+        let (api, address) = self.launcher.api(&name, 0).await?;
+        self.api_seen.set(Some((name, address)));
+        self.address = address;
+        self.port.store(address.port(), Ordering::Release);
+        // As a load balancer does: who had chosen the old one just before still gets through to it.
+        tokio::time::sleep(HAND_OVER).await;
+        std::mem::replace(&mut self.api, api).end().await;
         Ok(())
     }
 

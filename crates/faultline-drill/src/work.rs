@@ -1,5 +1,6 @@
 //! What a job of a drill asks its handler to do.
 
+use crate::handler::Odd;
 use rand::RngExt;
 use rand::rngs::StdRng;
 use serde::{Deserialize, Serialize};
@@ -20,6 +21,8 @@ pub(crate) enum How {
     Huge,
     /// An error with a character that Postgres cannot store.
     Nul,
+    /// An error of 300 megabytes.
+    Vast,
 }
 
 /// The payload.
@@ -42,6 +45,29 @@ pub(crate) struct Work {
     /// How many attempts end so.
     #[serde(default)]
     pub(crate) times: i32,
+    /// How long it holds the thread that it runs on.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(crate) block_ms: u64,
+    /// Whether that thread computes all the while, instead of sleeping.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) spin: bool,
+    /// How long it takes every session of its process's pool.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(crate) sessions_ms: u64,
+    /// Works in steps of so long, each noted with the deadline of its lease.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(crate) step_ms: u64,
+    /// Whether it writes no effect outside of the database, which costs a write to the disk.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) light: bool,
+    /// What it returns.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) result: Option<Odd>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_zero(ms: &u64) -> bool {
+    *ms == 0
 }
 
 impl Work {

@@ -4,6 +4,7 @@
 //! without a unique constraint, in the transaction of the job's success. At some points it asks whether something is
 //! ordered to happen to it there (`orders.rs`).
 
+use crate::handler;
 use crate::history::{History, Lines};
 use crate::metrics;
 use crate::orders::{Orders, Point};
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio_util::sync::CancellationToken;
 
 /// From its finish on, a handler's transaction holds the job's row: nobody can take the job over from a worker that was
 /// stopped there, unless the server ends its session.
@@ -35,10 +37,21 @@ pub(crate) struct Settings {
     pub(crate) slots: usize,
     /// How long running handlers may go on when the worker is told to stop.
     pub(crate) grace: Duration,
+    /// Whether handlers stop at the deadline of their lease.
+    #[serde(default)]
+    pub(crate) strict: bool,
+    /// Workers in one process; more than one look to the database like as many processes.
+    #[serde(default = "one")]
+    pub(crate) incarnations: usize,
+}
+
+fn one() -> usize {
+    1
 }
 
 struct Shared {
     url: String,
+    client: Client,
     history: History,
     effects: Lines,
     orders: Orders,
@@ -58,25 +71,38 @@ pub async fn work(
         std::fs::read(dir.join(SETTINGS)).map_err(crate::DrillError::io("read the settings of the workers"))?;
     let settings: Settings =
         serde_json::from_slice(&settings).map_err(|error| crate::DrillError::Witness(error.to_string()))?;
+    let failed = |error: Error| crate::DrillError::Process(format!("the worker cannot run: {error}"));
+    let client = Client::lazy(url).map_err(failed)?;
     let shared = Arc::new(Shared {
         url: url.to_owned(),
+        client: client.clone(),
         history: History::open(dir, process)?,
         effects: Lines::open(&dir.join("effects_ext.jsonl"), true)?,
         orders: Orders::of(dir, process),
     });
-    let failed = |error: Error| crate::DrillError::Process(format!("the worker cannot run: {error}"));
-    let client = Client::lazy(url).map_err(failed)?;
-    Worker::new(&client)
-        .queue(settings.queue, settings.slots)
-        .lease_ttl(settings.lease_ttl)
-        .grace(settings.grace)
-        .on(move |work: Work, run: Run| {
-            let shared = shared.clone();
-            async move { shared.handle(&work, &run).await }
-        })
-        .run_until(stop)
-        .await
-        .map_err(failed)?;
+    let (watching, ttl) = (shared.clone(), settings.lease_ttl);
+    tokio::spawn(async move { handler::watch_for_stalls(&watching.history, ttl).await });
+    let stopped = CancellationToken::new();
+    let workers = (0..settings.incarnations).map(|_| {
+        let shared = shared.clone();
+        Worker::new(&client)
+            .queue(settings.queue.clone(), settings.slots)
+            .lease_ttl(settings.lease_ttl)
+            .grace(settings.grace)
+            .strict(settings.strict)
+            .on(move |work: Work, run: Run| {
+                let shared = shared.clone();
+                async move { shared.handle(&work, &run).await.map(|()| work.result.and_then(handler::Odd::json)) }
+            })
+            .run_until(stopped.clone().cancelled_owned())
+    });
+    let workers = futures_util::future::try_join_all(workers);
+    tokio::pin!(workers);
+    tokio::select! {
+        () = stop => stopped.cancel(),
+        ended = &mut workers => return ended.map(drop).map_err(failed),
+    }
+    workers.await.map_err(failed)?;
     let counted = metrics::sample(0, process, Some(&client.metrics().encode()));
     let samples = Lines::open(&dir.join("samples.jsonl"), false)?;
     samples.write(&counted).map_err(crate::DrillError::io("write what was counted"))
@@ -86,7 +112,9 @@ impl Shared {
     async fn handle(self: &Arc<Self>, work: &Work, run: &Run) -> Result<(), Failure> {
         self.note(run, self.history.op(), Action::HandlerStart, Phase::Ok, None);
         self.reach(Point::HandlerStart, run);
-        self.effects.write(&Effect { job: run.id().0, lease: run.lease_id().0 })?;
+        if !work.light {
+            self.effects.write(&Effect { job: run.id().0, lease: run.lease_id().0 })?;
+        }
         if let Some(how) = work.fail.filter(|_| run.attempt() <= work.times) {
             return self.fail(how, run).await;
         }
@@ -100,8 +128,18 @@ impl Shared {
     }
 
     async fn succeed(self: &Arc<Self>, work: &Work, run: &Run) -> Result<(), Failure> {
+        if work.block_ms > 0 {
+            handler::block(work);
+        }
+        if work.sessions_ms > 0 {
+            handler::take_sessions(&self.client, Duration::from_millis(work.sessions_ms), &self.history).await;
+        }
         let half = Duration::from_millis(work.ms / 2);
-        tokio::time::sleep(half).await;
+        if work.step_ms > 0 {
+            handler::work_in_steps(half, Duration::from_millis(work.step_ms), run, &self.history).await;
+        } else {
+            tokio::time::sleep(half).await;
+        }
         if !work.tx {
             self.reach(Point::MidHandler, run);
         }
@@ -191,6 +229,7 @@ impl Shared {
             How::Fatal => Failure::fatal("never again"),
             How::Huge => Failure::new("x".repeat(1_000_000)),
             How::Nul => Failure::new("before\0after"),
+            How::Vast => Failure::new("x".repeat(300 << 20)),
             How::Error | How::Slow => Failure::new("once more"),
         })
     }

@@ -14,6 +14,7 @@ use uuid::Uuid;
 const CLAIM: &str = include_str!("../sql/claim.sql");
 const RECOVER_CLAIM: &str = include_str!("../sql/recover_claim.sql");
 const RENEW: &str = include_str!("../sql/renew.sql");
+const HELD: &str = include_str!("../sql/held.sql");
 
 /// A job that this process holds under a lease.
 #[derive(Debug, Clone)]
@@ -172,7 +173,7 @@ pub struct Renewed {
 }
 
 /// Renews leases of one queue for `lease_ttl` from now on the database's clock. A pair that is missing from the answer has
-/// lost its lease.
+/// lost its lease, unless somebody else has locked the row: see [`still_held`].
 ///
 /// # Errors
 /// Those of the connection; nothing is known of the leases then, ask again.
@@ -182,10 +183,7 @@ pub async fn renew(
     held: &[(JobId, LeaseId)],
     lease_ttl: Duration,
 ) -> Result<Vec<Renewed>> {
-    let mut held = held.to_vec();
-    held.sort_unstable();
-    let ids: Vec<Uuid> = held.iter().map(|(id, _)| id.0).collect();
-    let leases: Vec<Uuid> = held.iter().map(|(_, lease)| lease.0).collect();
+    let (ids, leases) = columns(held);
     let ttl_ms = faultline_core::job::millis(lease_ttl);
     query(client, RENEW, &[&queue, &ids, &leases, &ttl_ms])
         .await?
@@ -198,4 +196,25 @@ pub async fn renew(
             })
         })
         .collect()
+}
+
+/// Which of these leases are still held, as far as can be seen without waiting for anybody: asked about what [`renew`] left out.
+///
+/// # Errors
+/// As [`renew`].
+pub async fn still_held(
+    client: &ClientWrapper,
+    queue: &str,
+    asked: &[(JobId, LeaseId)],
+) -> Result<Vec<(JobId, LeaseId)>> {
+    let (ids, leases) = columns(asked);
+    let rows = query(client, HELD, &[&queue, &ids, &leases]).await?;
+    rows.iter().map(|row| Ok((JobId(row.try_get("id")?), LeaseId(row.try_get("lease_id")?)))).collect()
+}
+
+/// Pairs as two arrays, in the order of the ids.
+fn columns(held: &[(JobId, LeaseId)]) -> (Vec<Uuid>, Vec<Uuid>) {
+    let mut held = held.to_vec();
+    held.sort_unstable();
+    held.iter().map(|(id, lease)| (id.0, lease.0)).unzip()
 }

@@ -394,3 +394,36 @@ async fn renewals_keep_a_strict_handler_running_past_the_length_of_its_lease() {
     assert_eq!((job.attempts, job.result.unwrap().get()), (1, "true"));
     worker.stop().await;
 }
+
+#[tokio::test]
+async fn a_row_that_somebody_has_locked_costs_the_other_jobs_of_its_worker_no_lease() {
+    let database = database();
+    let client = client(&database);
+    let go_on = Arc::new(Semaphore::new(0));
+    let waiting = go_on.clone();
+    let worker = quick(&client).lease_ttl(Duration::from_millis(900)).on_kind("long", move |_, _| {
+        let waiting = waiting.clone();
+        async move {
+            drop(waiting.acquire().await.unwrap());
+            Ok(())
+        }
+    });
+    let worker = Running::start(worker);
+    let locked = client.enqueue_raw("long", ()).await.unwrap().id();
+    let other = client.enqueue_raw("long", ()).await.unwrap().id();
+    wait_for(&client, locked, State::Running).await;
+    let expires = |job: &faultline::JobRecord| job.lease.as_ref().unwrap().expires_at;
+    let first = expires(&wait_for(&client, other, State::Running).await);
+    let mut plain = common::plain(&database.url()).await;
+    let lock = plain.transaction().await.unwrap();
+    lock.execute("select from faultline.jobs where id = $1 for update", &[&locked.0]).await.unwrap();
+    let later = first + jiff::SignedDuration::from_secs(3);
+    wait_until(&client, other, |job| expires(job) > later).await;
+    lock.rollback().await.unwrap();
+    wait_until(&client, locked, |job| expires(job) > later).await;
+    go_on.add_permits(2);
+    for id in [locked, other] {
+        assert_eq!(wait_for(&client, id, State::Succeeded).await.attempts, 1);
+    }
+    assert_eq!(worker.stop().await.leases_lost, 0);
+}

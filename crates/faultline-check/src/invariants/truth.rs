@@ -33,7 +33,8 @@ pub(super) fn metrics_tell_the_truth(ground: &Ground<'_>) -> Found {
     // What a process that was killed has counted went with it.
     let started = ground.operations(Action::HandlerStart).unwrap_or_default();
     let silent = |o: &&Operation| !last.contains_key(o.record.process.as_ref());
-    let all_told = !last.keys().any(|process| is_killed(ground, process)) && !started.iter().any(silent);
+    let all_told =
+        !ground.run.uncounted && !last.keys().any(|process| is_killed(ground, process)) && !started.iter().any(silent);
     // What answers that were cut would have told, whoever does not ask again cannot count.
     let cut = |kind| {
         use FaultKind::{BackendKill, DatabaseDown, Failover, FlakyNetwork, Partition};
@@ -165,6 +166,7 @@ pub(crate) fn seen(ground: &Ground<'_>) -> BTreeMap<Required, u64> {
         add(Required::Shutdown, count(Action::Shutdown, &|o| o.record.phase == Phase::Ok));
         add(Required::Stalled, count(Action::Stalled, &|_| true));
         add(Required::NoSession, count(Action::Connect, &|o| o.record.phase == Phase::Fail));
+        add(Required::Claim, count(Action::Claim, &|o| o.record.phase == Phase::Ok));
         add(Required::Reconnect, count(Action::Connect, &|o| o.record.phase == Phase::Ok));
         add(Required::Step, count(Action::HandlerStep, &|o| o.record.deadline_boot_ns.is_some()));
         add(Required::Refused, count(Action::Enqueue, &|o| o.is(Phase::Fail, Answer::Refused)));
@@ -176,6 +178,7 @@ pub(crate) fn seen(ground: &Ground<'_>) -> BTreeMap<Required, u64> {
     if let Ok(faults) = ground.faults() {
         let count = |kind: FaultKind| faults.iter().filter(|fault| fault.kind == kind).count();
         add(Required::Kill, count(FaultKind::Kill));
+        add(Required::HeldSnapshot, faults.iter().filter(|fault| fault.kind == FaultKind::HeldSnapshot).count());
         add(Required::ClockSkew, count(FaultKind::ClockSkew));
         add(Required::Partition, count(FaultKind::Partition));
         add(Required::BackendKill, count(FaultKind::BackendKill));

@@ -76,6 +76,10 @@ pub enum Required {
     ResolvedAbsent,
     /// Clocks that were moved.
     ClockSkew,
+    /// Snapshots that were held open.
+    HeldSnapshot,
+    /// Claims that were answered.
+    Claim,
     /// Sessions opened after an outage.
     Reconnect,
     /// Different points at which worker processes were killed.
@@ -142,6 +146,8 @@ pub struct Run {
     pub unhurt: bool,
     /// Nothing in the run can keep an enqueue from being answered.
     pub uninterrupted: bool,
+    /// Some of what happened was counted by nobody, or by processes whose last counts nobody read.
+    pub uncounted: bool,
     /// Deadlocks that the database counted.
     pub deadlocks: u64,
     /// Handlers note each step with its deadline.
@@ -180,6 +186,7 @@ impl Default for Run {
             connects_per_100ms: 0,
             unhurt: false,
             uninterrupted: false,
+            uncounted: false,
             deadlocks: 0,
             strict: false,
             asynchronous_failover: false,

@@ -81,6 +81,10 @@ pub(crate) struct RunOptions {
     #[arg(long, value_name = "URL")]
     against: Option<String>,
 
+    /// An older version of this program, for rolling-upgrade [default: this one in its place]
+    #[arg(long, value_name = "PROGRAM", env = "FAULTLINE_DRILL_OLD", hide_env_values = true)]
+    old: Option<PathBuf>,
+
     /// The name of that database, typed again, where no terminal can ask for it
     #[arg(long, value_name = "NAME", requires = "against")]
     confirm: Option<String>,
@@ -152,8 +156,9 @@ async fn run_all(options: &RunOptions, global: &Global) -> Done {
         confirm(url, options.confirm.as_deref())?;
     }
     let program = std::env::current_exe().context("cannot tell where this program is")?;
-    let (duration, workers, against) = (options.duration, options.workers, options.against.clone());
-    let how = Options { program, seed: options.seed, duration, workers, against };
+    let (duration, workers, against, old) =
+        (options.duration, options.workers, options.against.clone(), options.old.clone());
+    let how = Options { program, seed: options.seed, duration, workers, against, old };
     let mut reports = Vec::new();
     let mut skipped = 0;
     let seeds = options.seed..options.seed.saturating_add(options.seeds);

@@ -64,6 +64,10 @@ pub enum Database {
         /// How.
         how: Outage,
     },
+    /// A session holds a snapshot open, behind which nothing can be cleaned up.
+    HeldSnapshot,
+    /// The migrations are applied once more, by the newer program.
+    Migrate,
     /// Sessions of random processes are ended or their statements cancelled, one every `every_ms` until the end.
     Storm {
         /// Which.
@@ -97,6 +101,19 @@ impl Database {
                     how => stage.with_cluster(move |cluster| how.take(cluster)).await,
                 }
             }
+            Self::HeldSnapshot => {
+                let client = database::connect(&stage.launcher.url).await?;
+                client
+                    .batch_execute("begin isolation level repeatable read; select from faultline.jobs limit 1")
+                    .await?;
+                let hold = async move {
+                    let _held = client;
+                    std::future::pending::<()>().await;
+                };
+                stage.going_on.insert(number, AbortOnDropHandle::new(tokio::spawn(hold)));
+                stage.log(number, Phase::Invoke, FaultKind::HeldSnapshot, None)
+            }
+            Self::Migrate => stage.launcher.migrate().await,
             Self::Storm { strike, every_ms, seed } => {
                 let client = database::connect(&stage.launcher.url).await?;
                 let every = Duration::from_millis(every_ms);
@@ -117,6 +134,11 @@ impl Database {
                 }
                 stage.log(number, Phase::Ok, FaultKind::DatabaseDown, None)
             }
+            Self::HeldSnapshot => {
+                stage.going_on.remove(&number);
+                stage.log(number, Phase::Ok, FaultKind::HeldSnapshot, None)
+            }
+            Self::Migrate => Ok(()),
             Self::Storm { .. } => {
                 stage.going_on.remove(&number);
                 Ok(())
@@ -170,6 +192,8 @@ impl fmt::Display for Database {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Outage { how } => write!(f, "Postgres is away ({how:?})"),
+            Self::HeldSnapshot => write!(f, "a snapshot is held"),
+            Self::Migrate => write!(f, "the migrations are applied once more"),
             Self::Storm { strike, every_ms, .. } => write!(f, "{strike:?} of a session every {every_ms} ms"),
         }
     }

@@ -9,7 +9,7 @@ mod replication;
 pub use database::{Database, Outage, Strike};
 pub use disk::DiskFull;
 pub use network::{Network, Who};
-pub use process::{Process, Signals};
+pub use process::{Clock, Process, Signals, Version};
 pub use replication::Replication;
 
 use crate::DrillError;

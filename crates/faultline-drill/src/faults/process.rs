@@ -61,6 +61,49 @@ pub enum Process {
     },
     /// SIGKILL of the API, replaced at the end.
     KillApi,
+    /// The clock of a worker, or of the API, is moved, and set right at the end.
+    MoveClock {
+        /// Which worker; none: the API.
+        worker: Option<usize>,
+        /// How.
+        clock: Clock,
+    },
+    /// SIGTERM of a worker, which is replaced by the other version.
+    Exchange {
+        /// Which.
+        worker: usize,
+        /// By which.
+        version: Version,
+    },
+    /// Another version of the API starts beside the present one, which stops when requests go to its successor.
+    ExchangeApi {
+        /// Which.
+        version: Version,
+    },
+}
+
+/// How a clock is wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Clock {
+    /// An hour ahead.
+    Ahead,
+    /// An hour behind.
+    Behind,
+    /// A fifth too fast.
+    Fast,
+    /// A fifth too slow.
+    Slow,
+}
+
+/// One of the two programs of a rolling upgrade.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Version {
+    /// That which was there before.
+    Old,
+    /// That which runs the drill.
+    New,
 }
 
 /// How often a worker is asked to stop.
@@ -128,6 +171,26 @@ impl Process {
                 stage.api.wait(DIE_LIMIT).await;
                 Ok(())
             }
+            Self::MoveClock { worker, clock } => {
+                let to = match clock {
+                    Clock::Ahead => "+3600",
+                    Clock::Behind => "-3600",
+                    Clock::Fast => "+0 x1.2",
+                    Clock::Slow => "+0 x0.8",
+                };
+                stage.launcher.set_clock(&name(stage, worker), to)?;
+                let (name, owner) = (name(stage, worker), worker.and_then(|worker| stage.workers[worker].owner));
+                stage.log_process(number, Phase::Invoke, FaultKind::ClockSkew, name, owner)
+            }
+            Self::Exchange { worker, version } => {
+                stage.aim(worker, false).await?;
+                stage.launch(version);
+                stage.terminate(worker, number)
+            }
+            Self::ExchangeApi { version } => {
+                stage.launch(version);
+                stage.exchange_api().await
+            }
         }
     }
 
@@ -151,10 +214,19 @@ impl Process {
                 orders(stage, worker).withdraw()?;
                 stage.log(number, Phase::Ok, FaultKind::RenewalsHeld, Some(worker))
             }
-            Self::Terminate { .. } => Ok(()),
             Self::KillApi => stage.replace_api().await,
+            Self::MoveClock { worker, .. } => {
+                stage.launcher.set_clock(&name(stage, worker), "+0")?;
+                let (name, owner) = (name(stage, worker), worker.and_then(|worker| stage.workers[worker].owner));
+                stage.log_process(number, Phase::Ok, FaultKind::ClockSkew, name, owner)
+            }
+            Self::Terminate { .. } | Self::Exchange { .. } | Self::ExchangeApi { .. } => Ok(()),
         }
     }
+}
+
+fn name(stage: &Stage, worker: Option<usize>) -> String {
+    worker.map_or_else(|| stage.api.name.clone(), |worker| stage.workers[worker].name.clone())
 }
 
 fn orders(stage: &Stage, worker: usize) -> Orders {
@@ -202,6 +274,10 @@ impl fmt::Display for Process {
             Self::Terminate { worker, signals: Signals::One } => write!(f, "SIGTERM of worker {worker}"),
             Self::Terminate { worker, signals: Signals::Two } => write!(f, "SIGTERM of worker {worker}, twice"),
             Self::KillApi => write!(f, "kill -9 of the API"),
+            Self::MoveClock { worker: Some(worker), clock } => write!(f, "the clock of worker {worker}: {clock:?}"),
+            Self::MoveClock { worker: None, clock } => write!(f, "the clock of the API: {clock:?}"),
+            Self::Exchange { worker, version } => write!(f, "worker {worker} is replaced by the {version:?} version"),
+            Self::ExchangeApi { version } => write!(f, "the API is replaced by the {version:?} version"),
         }
     }
 }

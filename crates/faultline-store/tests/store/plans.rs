@@ -47,6 +47,7 @@ fn hot() -> Vec<Hot> {
         in_order("watch", include_str!("../../sql/watch.sql"), "array['q'], 1000", true),
         in_order("queues", include_str!("../../sql/queues.sql"), "array['q'], 1000", true),
         by_id("renew", include_str!("../../sql/renew.sql"), "'q', {ids}, {ids}, 1000"),
+        by_id("held", include_str!("../../sql/held.sql"), "'q', {ids}, {ids}"),
         by_id("complete", include_str!("../../sql/complete.sql"), "'q', {ids}, {ids}, array[null, null]::jsonb[]"),
         by_id(
             "fail",

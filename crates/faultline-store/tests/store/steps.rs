@@ -4,7 +4,7 @@ use crate::common::{DEADLINE, EXPIRED, Facts, LONG, facts, job, json, lease, put
 use faultline_core::{JobId, LeaseId, NewJob, WorkerId};
 use faultline_store::enqueue::{Enqueued, enqueue};
 use faultline_store::finish::{Ending, Finish, finish};
-use faultline_store::lease::{Floors, claim, renew};
+use faultline_store::lease::{Floors, claim, renew, still_held};
 use faultline_store::operate::{Retry, cancel, retry};
 use faultline_store::reap::reap;
 use faultline_store::{ClientWrapper, Error};
@@ -45,7 +45,7 @@ impl Step {
 
     /// Whether the step goes around rows that are locked instead of waiting.
     pub(crate) fn skips_locked(self) -> bool {
-        matches!(self, Self::Claim | Self::Reap)
+        matches!(self, Self::Claim | Self::Renew | Self::Reap)
     }
 
     /// Takes the step on a session; answers in words what came of it.
@@ -64,8 +64,12 @@ impl Step {
                 claimed.first().map_or("nothing".into(), |job| format!("claimed {}", job.attempt))
             }
             Self::Renew => {
-                let renewed = renew(client, queue, &[(case.id(), case.lease)], LONG).await.unwrap();
-                renewed.first().map_or("lost".into(), |one| format!("renewed, cancel {}", one.cancel))
+                let pair = [(case.id(), case.lease)];
+                if let Some(one) = renew(client, queue, &pair, LONG).await.unwrap().first() {
+                    return format!("renewed, cancel {}", one.cancel);
+                }
+                let passed_over = !still_held(client, queue, &pair).await.unwrap().is_empty();
+                if passed_over { "nothing".into() } else { "lost".into() }
             }
             Self::CompleteInTx => case.complete_in_tx(client).await,
             Self::Complete => case.end(client, Ending::Complete(Some(json("1")))).await,

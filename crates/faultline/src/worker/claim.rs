@@ -12,6 +12,7 @@ use crate::run::Run;
 use crate::worker::attempt::{self, Verdict};
 use crate::worker::deadline::{BootTime, Deadline};
 use crate::worker::finish::{Ended, Finisher};
+use crate::worker::rescue::Sent;
 use crate::worker::{Shared, Wake};
 use faultline_core::LeaseId;
 use faultline_metrics::{Cause, Held, KindMetrics, MAX_KINDS, Operation, QueueMetrics, Resolution};
@@ -35,7 +36,7 @@ const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// A sweep may take one part in this many of the time.
 const SWEEP_SHARE: u32 = 20;
 /// Visible rows of each priority that the search for a lost claim covers, beyond what it claimed at most.
-const RECOVER_BEYOND: i64 = 100_000;
+pub(crate) const RECOVER_BEYOND: i64 = 100_000;
 /// How long a job of an unknown kind waits before it is offered again; for people to deploy the handler.
 const UNKNOWN_KIND_DELAY: Duration = Duration::from_secs(30);
 /// Crashes after which a job runs beside no other such job of this worker.
@@ -152,14 +153,18 @@ impl Claimer {
                 .await?;
             self.found_out(lease_id, &found);
             self.start(found, &deadline);
+            self.shared.registry.claim_known(lease_id);
             return Ok(true);
         }
         // While claims come back full, something is always due; the sweep in its turn is enough then.
         let due = !more && self.wake.due.swap(false, Ordering::AcqRel);
         let began = Instant::now();
         let sweep = due || began >= self.next_sweep;
-        let (claimed, deadline) = self.claim(free, if sweep { Floors::head() } else { self.floors.clone() }).await?;
-        self.metrics.claim_duration.observe(began.elapsed());
+        let (lease_id, claimed, deadline) =
+            self.claim(free, if sweep { Floors::head() } else { self.floors.clone() }).await?;
+        let took = began.elapsed();
+        self.metrics.claim_duration.observe(took);
+        tracing::debug!(lease = %lease_id, jobs = claimed.len(), took_us = took.as_micros(), "claimed");
         if claimed.is_empty() {
             self.metrics.empty_claims.inc();
         }
@@ -169,21 +174,29 @@ impl Claimer {
             self.plan_sweep(began.elapsed());
         }
         self.start(claimed, &deadline);
+        self.shared.registry.claim_known(lease_id);
         Ok(was_full)
     }
 
-    async fn claim(&mut self, limit: usize, floors: Floors) -> Result<(Vec<ClaimedJob>, Deadline)> {
-        let deadline = Deadline::new(BootTime::now(), self.shared.lease_ttl);
+    async fn claim(&mut self, limit: usize, floors: Floors) -> Result<(LeaseId, Vec<ClaimedJob>, Deadline)> {
+        let at = BootTime::now();
+        let deadline = Deadline::new(at, self.shared.lease_ttl);
         let lease_id = LeaseId::new(&mut rand::rng());
+        let registry = &self.shared.registry;
+        registry.claim_sent(Sent { lease_id, queue: self.queue.clone(), floors: floors.clone(), at });
         let (queue, owner, ttl) = (self.queue.clone(), self.shared.id, self.shared.lease_ttl);
         let answer =
             self.link.call(async |session| claim(session, &queue, lease_id, owner, ttl, limit, &floors).await).await;
-        if let Err(Error::Indeterminate { .. }) = &answer {
-            tracing::warn!(queue = %self.queue, lease = %lease_id, "the answer of a claim was lost");
-            self.shared.client.metrics().engine().indeterminate(Operation::Claim);
-            self.unanswered = Some(Unanswered { lease_id, floors, deadline: deadline.clone() });
+        match &answer {
+            Ok(_) => {}
+            Err(Error::Indeterminate { .. }) => {
+                tracing::warn!(queue = %self.queue, lease = %lease_id, "the answer of a claim was lost");
+                self.shared.client.metrics().engine().indeterminate(Operation::Claim);
+                self.unanswered = Some(Unanswered { lease_id, floors, deadline: deadline.clone() });
+            }
+            Err(_) => self.shared.registry.claim_known(lease_id),
         }
-        Ok((answer?, deadline))
+        Ok((lease_id, answer?, deadline))
     }
 
     /// A claim whose answer was lost took these jobs.
@@ -279,6 +292,7 @@ impl Claimer {
                 .await;
             match found {
                 Ok(found) => {
+                    self.shared.registry.claim_known(lease_id);
                     self.found_out(lease_id, &found);
                     for job in found {
                         let kind = self.count(&job);

@@ -25,6 +25,10 @@ impl BootTime {
         let Timespec { tv_sec, tv_nsec } = clock_gettime(CLOCK);
         Self { ns: tv_sec.unsigned_abs() * 1_000_000_000 + tv_nsec.unsigned_abs() }
     }
+
+    pub(crate) fn elapsed(self) -> Duration {
+        Duration::from_nanos(Self::now().ns.saturating_sub(self.ns))
+    }
 }
 
 /// The local deadline of one lease, shared between its handler and the renewals.

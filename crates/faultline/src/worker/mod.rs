@@ -15,6 +15,7 @@ mod deadline;
 mod finish;
 pub(crate) mod registry;
 mod renew;
+mod rescue;
 
 use crate::client::Client;
 use crate::enqueue::{Job, Payload};

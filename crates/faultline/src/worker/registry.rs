@@ -1,6 +1,7 @@
 //! The jobs that this process holds, shared between the loops and the renewal thread.
 
 use crate::worker::deadline::{BootTime, Deadline};
+use crate::worker::rescue::Sent;
 use faultline_core::{JobId, LeaseId};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -84,6 +85,8 @@ struct Held {
 #[derive(Default)]
 pub(crate) struct Registry {
     held: Mutex<HashMap<JobId, Held>>,
+    /// Claims whose jobs are not in `held` yet; one a queue at most.
+    sent: Mutex<HashMap<LeaseId, Sent>>,
 }
 
 impl Registry {
@@ -96,6 +99,31 @@ impl Registry {
         let stop = Stop::new(deadline);
         self.held().insert(id, Held { lease_id, queue, stop: stop.clone(), finishing: false });
         stop
+    }
+
+    /// A claim is sent. Its jobs may be held from here on.
+    pub(crate) fn claim_sent(&self, sent: Sent) {
+        self.sent.lock().unwrap_or_else(PoisonError::into_inner).insert(sent.lease_id, sent);
+    }
+
+    /// What that claim held is known and inserted, or it held nothing.
+    pub(crate) fn claim_known(&self, lease_id: LeaseId) {
+        self.sent.lock().unwrap_or_else(PoisonError::into_inner).remove(&lease_id);
+    }
+
+    pub(crate) fn claims_sent(&self) -> Vec<Sent> {
+        self.sent.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// Renews a job of a claim that the claim loop does not know of yet; when it does, it inserts the job itself.
+    pub(crate) fn hold(&self, id: JobId, sent: &Sent, ttl: Duration) {
+        let known = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.contains_key(&sent.lease_id) {
+            let stop = Stop::new(Deadline::new(sent.at, ttl));
+            let held = Held { lease_id: sent.lease_id, queue: sent.queue.clone(), stop, finishing: false };
+            // One of an earlier claim of ours is still to be told of its end.
+            self.held().entry(id).or_insert(held);
+        }
     }
 
     /// The attempt is over for this process. Another lease of the same job stays.
@@ -139,6 +167,13 @@ impl Registry {
             queues.entry(job.queue.clone()).or_default().push((*id, job.lease_id));
         }
         queues
+    }
+
+    /// Those whose handlers run: no finish of theirs is on its way.
+    pub(crate) fn running(&self, mut pairs: Vec<(JobId, LeaseId)>) -> Vec<(JobId, LeaseId)> {
+        let held = self.held();
+        pairs.retain(|(id, lease_id)| held.get(id).is_some_and(|job| job.lease_id == *lease_id && !job.finishing));
+        pairs
     }
 
     /// The renewal did not find this lease. Answers whether a handler was stopped.

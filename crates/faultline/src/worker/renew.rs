@@ -4,18 +4,20 @@
 //! for dead. So the loop notices the end of the session at once and comes back, and the first thing it does then is to renew
 //! everything. It also listens for hints that a queue has work.
 //!
-//! A renewal answers with what is still held. What is missing has lost its lease, and its handler is stopped. While nothing
+//! A renewal answers with what is still held, but for rows that somebody has locked: it waits for none, since all the others would wait
+//! with it. What is missing otherwise has lost its lease, and its handler is stopped. While nothing
 //! is answered, nothing is known: handlers go on, and whatever they finish is refused should the lease be lost by then. In strict mode
 //! they go on until the local deadline of their lease only.
 
-use crate::link::Pause;
+use crate::link::{Link, Pause};
 use crate::worker::Shared;
 use crate::worker::deadline::BootTime;
+use crate::worker::rescue::hold_unread;
 use faultline_core::{JobId, LeaseId};
 use faultline_store::enqueue::{CHANNEL, Hint};
 #[cfg(feature = "mutants")]
 use faultline_store::lease::Renewed;
-use faultline_store::lease::renew;
+use faultline_store::lease::{renew, still_held};
 use faultline_store::presence::{WorkerFacts, heartbeat, register, stop};
 use faultline_store::{Error, Plans, Result, Session};
 use std::collections::HashSet;
@@ -29,6 +31,8 @@ use tokio_util::sync::CancellationToken;
 const RENEW_LIMIT: usize = 5000;
 /// Renewals in one lease time.
 const RENEWALS: u32 = 3;
+/// Part of that after which a row is tried again that somebody had locked: its lease may end meanwhile, and a reaper come first.
+const SOONER: u32 = 5;
 /// Tries to come back in one lease time, at least.
 const TRIES: u32 = 10;
 /// Looks for overdue handlers in one lease time. One that waits for nothing but time is stopped so much later at most; one that
@@ -76,8 +80,9 @@ fn no_thread(shared: &Shared, error: &std::io::Error) {
 async fn run(shared: &Shared, facts: &WorkerFacts, stop: &CancellationToken) {
     // After an outage others hold off for one lease time: many tries fit into it.
     let mut pause = Pause::at_most(shared.lease_ttl / TRIES);
+    let rescue = Link::new(shared.client.database().clone(), "rescue", Plans::InOrder);
     while !stop.is_cancelled() {
-        let kept = keep(shared, facts, stop, &mut pause).await;
+        let kept = keep(shared, facts, stop, &mut pause, &rescue).await;
         shared.client.database().note(&kept);
         match kept {
             Ok(()) => return,
@@ -103,12 +108,18 @@ async fn stop_overdue(shared: &Shared) {
 }
 
 /// One session's life: register, renew at once, then renew and listen until the worker stops or the session ends.
-async fn keep(shared: &Shared, facts: &WorkerFacts, stop_token: &CancellationToken, pause: &mut Pause) -> Result<()> {
+async fn keep(
+    shared: &Shared,
+    facts: &WorkerFacts,
+    stop_token: &CancellationToken,
+    pause: &mut Pause,
+    rescue: &Link,
+) -> Result<()> {
     let every = shared.lease_ttl / RENEWALS;
     let (sender, mut hints) = mpsc::unbounded_channel();
     let session =
         within(every, shared.client.database().listening_session("presence", Plans::ById, Some(sender))).await?;
-    let kept = keep_on(shared, facts, stop_token, pause, &session, &mut hints).await;
+    let kept = keep_on(shared, facts, stop_token, pause, rescue, &session, &mut hints).await;
     if kept.is_err() {
         session.give_up();
     }
@@ -120,6 +131,7 @@ async fn keep_on(
     facts: &WorkerFacts,
     stop_token: &CancellationToken,
     pause: &mut Pause,
+    rescue: &Link,
     session: &Session,
     hints: &mut mpsc::UnboundedReceiver<String>,
 ) -> Result<()> {
@@ -138,11 +150,12 @@ async fn keep_on(
             }
             () = tokio::time::sleep_until(renew_at) => {
                 let began = Instant::now();
-                renew_all(shared, facts, session, every).await?;
+                hold_unread(shared, rescue, every / 2).await;
+                let all = renew_all(shared, facts, session, every).await?;
                 shared.leases.renewed(began.into_std());
                 shared.client.database().note(&Ok(()));
                 pause.reset();
-                renew_at = began + every;
+                renew_at = began + if all { every } else { every / SOONER };
             }
             () = shared.home.doubted() => {
                 return Err(Error::Unreachable { reason: "other sessions of this worker reach another server".into() });
@@ -164,7 +177,9 @@ async fn listen(session: &Session) -> Result<()> {
     Ok(session.batch_execute(&format!("listen {CHANNEL}")).await?)
 }
 
-async fn renew_all(shared: &Shared, facts: &WorkerFacts, session: &Session, limit: Duration) -> Result<()> {
+/// Answers whether every row could be reached.
+async fn renew_all(shared: &Shared, facts: &WorkerFacts, session: &Session, limit: Duration) -> Result<bool> {
+    let mut all = true;
     for (queue, held) in shared.registry.by_queue() {
         for part in held.chunks(RENEW_LIMIT) {
             let asked = BootTime::now();
@@ -183,7 +198,14 @@ async fn renew_all(shared: &Shared, facts: &WorkerFacts, session: &Session, limi
             for renewed in renewed.iter().filter(|renewed| renewed.cancel) {
                 shared.registry.cancel(renewed.id, renewed.lease_id);
             }
-            for (id, lease_id) in part.iter().filter(|pair| !kept.contains(pair)) {
+            let missing: Vec<_> = part.iter().filter(|pair| !kept.contains(pair)).copied().collect();
+            let missing = shared.registry.running(missing);
+            if missing.is_empty() {
+                continue;
+            }
+            let locked = within(limit, still_held(session, &queue, &missing)).await?;
+            all &= locked.is_empty();
+            for (id, lease_id) in missing.iter().filter(|pair| !locked.contains(pair)) {
                 shared.registry.lost(*id, *lease_id);
             }
         }
@@ -197,7 +219,7 @@ async fn renew_all(shared: &Shared, facts: &WorkerFacts, session: &Session, limi
         }
         None => within(limit, register(session, facts, session.is_direct())).await?,
     }
-    Ok(())
+    Ok(all)
 }
 
 #[cfg(feature = "mutants")]
