@@ -4,7 +4,7 @@ CARGO ?= cargo
 COMPOSE ?= docker compose
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-18 drill check migrate up down
+.PHONY: help demo test test-18 drill check mutants migrate up down
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +33,10 @@ check: ## Check format, lints, docs, the alert rules, and the licences and advis
 	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --workspace --no-deps --all-features
 	@scripts/check-dependencies
 	@scripts/check-alerts
+
+mutants: ## Run every deliberate defect against the tests and drills that must notice it, and write docs/mutants.md
+	@scripts/install-postgres
+	$(CARGO) run --package faultline-store --features mutants --example mutants
 
 up: ## Build the image and start Postgres, API and workers with compose
 	$(COMPOSE) up -d --build

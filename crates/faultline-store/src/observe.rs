@@ -3,8 +3,8 @@
 
 use crate::error::Result;
 use crate::reap::queue_names;
+use crate::session::ClientWrapper;
 use crate::statement::{query, query_opt};
-use deadpool_postgres::ClientWrapper;
 use std::time::Duration;
 
 const QUEUES: &str = include_str!("../sql/observe_queues.sql");

@@ -213,7 +213,10 @@ pub const ALL: &[Mutant] = &[
         does: "a reaper reaps with its first look",
         breaks: "after an outage workers that outlived it lose their jobs (G7)",
         edits: &[],
-        killers: &[library("lib", "reaper::tests::nobody_reaps_by_the_lease_before_a_lease_time_of_contact")],
+        killers: &[
+            library("lib", "reaper::tests::nobody_reaps_by_the_lease_before_a_lease_time_of_contact"),
+            Killer::Drill { name: "database-outage", seed: 1 },
+        ],
     },
     Mutant {
         name: "renewals-on-the-job-pool",
@@ -317,6 +320,20 @@ mod tests {
             for edit in mutant.edits {
                 assert!(edit.fits(), "{}: nothing to change: {:?}", mutant.name, edit.from);
             }
+        }
+    }
+
+    /// The page is written by `make mutants`.
+    #[test]
+    fn the_page_lists_these_mutants_and_their_killers() {
+        let page = include_str!("../../../../docs/mutants.md");
+        let rows: Vec<&str> = page.lines().filter(|line| line.starts_with("| `")).collect();
+        assert_eq!(rows.len(), ALL.len());
+        for (row, mutant) in rows.iter().zip(ALL) {
+            let killers: Vec<String> = mutant.killers.iter().map(ToString::to_string).collect();
+            let Mutant { name, does, breaks, .. } = mutant;
+            let expected = format!("| `{name}` | {does} | {breaks} | {} | ", killers.join("<br>"));
+            assert!(row.starts_with(&expected), "run `make mutants`: {row} should begin with {expected}");
         }
     }
 
