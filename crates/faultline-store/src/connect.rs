@@ -10,10 +10,11 @@ use crate::error::{Error, Result, one_line};
 use crate::tls::{self, Trust};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_postgres::config::{SslMode, TargetSessionAttrs};
-use tokio_postgres::{AsyncMessage, Client, Config};
+use tokio_postgres::{AsyncMessage, Client, Config, Connection};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 /// How long opening one connection to one host may take.
@@ -65,6 +66,8 @@ pub(crate) struct Connector {
     tls: MakeRustlsConnect,
     shown: Arc<str>,
     settings: &'static str,
+    #[cfg(feature = "simulation")]
+    simulation: Option<crate::Simulation>,
 }
 
 /// A connection that was just opened.
@@ -102,7 +105,24 @@ impl Connector {
             config.get_hosts().iter().map(show_host).collect::<Vec<_>>().join(","),
             config.get_dbname().unwrap_or_default()
         );
-        Ok(Self { config, tls: tls::connector(trust, root_cert.as_deref())?, shown: shown.into(), settings: "" })
+        Ok(Self {
+            config,
+            tls: tls::connector(trust, root_cert.as_deref())?,
+            shown: shown.into(),
+            settings: "",
+            #[cfg(feature = "simulation")]
+            simulation: None,
+        })
+    }
+
+    #[cfg(feature = "simulation")]
+    pub(crate) fn simulated(simulation: crate::Simulation) -> Result<Self> {
+        Ok(Self { simulation: Some(simulation), ..Self::parse("postgres://simulated@simulation/simulated")? })
+    }
+
+    #[cfg(feature = "simulation")]
+    pub(crate) fn simulation(&self) -> Option<&crate::Simulation> {
+        self.simulation.as_ref()
     }
 
     /// Adds settings that win over those of `SESSION_OPTIONS`; those in the user's URL win over both.
@@ -141,20 +161,33 @@ impl Connector {
         config: &Config,
         notifications: Option<mpsc::UnboundedSender<String>>,
     ) -> std::result::Result<Opened, tokio_postgres::Error> {
-        let (client, mut connection) = config.connect(self.tls.clone()).await?;
-        let driver = tokio::spawn(async move {
-            let mut messages = futures_util::stream::poll_fn(move |context| connection.poll_message(context));
-            while let Some(Ok(message)) = futures_util::StreamExt::next(&mut messages).await {
-                if let (AsyncMessage::Notification(note), Some(sender)) = (&message, &notifications) {
-                    // A receiver that is gone needs no notifications.
-                    let _ = sender.send(note.payload().to_owned());
-                }
-            }
-        });
-        let row =
-            client.query_typed("select coalesce(current_setting('faultline.direct', true), '') = 'on'", &[]).await?;
-        Ok(Opened { client, driver, direct: row.first().is_some_and(|row| row.get(0)) })
+        #[cfg(feature = "simulation")]
+        if let Some(simulation) = &self.simulation {
+            return opened(config.connect_raw(simulation.dial(), tokio_postgres::NoTls).await?, notifications).await;
+        }
+        opened(config.connect(self.tls.clone()).await?, notifications).await
     }
+}
+
+async fn opened<S, T>(
+    (client, mut connection): (Client, Connection<S, T>),
+    notifications: Option<mpsc::UnboundedSender<String>>,
+) -> std::result::Result<Opened, tokio_postgres::Error>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let driver = tokio::spawn(async move {
+        let mut messages = futures_util::stream::poll_fn(move |context| connection.poll_message(context));
+        while let Some(Ok(message)) = futures_util::StreamExt::next(&mut messages).await {
+            if let (AsyncMessage::Notification(note), Some(sender)) = (&message, &notifications) {
+                // A receiver that is gone needs no notifications.
+                let _ = sender.send(note.payload().to_owned());
+            }
+        }
+    });
+    let row = client.query_typed("select coalesce(current_setting('faultline.direct', true), '') = 'on'", &[]).await?;
+    Ok(Opened { client, driver, direct: row.first().is_some_and(|row| row.get(0)) })
 }
 
 fn show_host(host: &tokio_postgres::config::Host) -> String {

@@ -62,7 +62,25 @@ impl Database {
     /// # Errors
     /// As [`Database::new`].
     pub fn with_settings(url: &str, name: &str, pool_size: usize, settings: &'static str) -> Result<Self> {
-        let connector = Connector::parse(url)?.with_settings(settings);
+        Self::over(Connector::parse(url)?.with_settings(settings), name, pool_size)
+    }
+
+    /// A database of a simulation.
+    ///
+    /// # Errors
+    /// As [`Database::new`].
+    #[cfg(feature = "simulation")]
+    pub fn simulated(simulation: crate::Simulation, name: &str, pool_size: usize) -> Result<Self> {
+        Self::over(Connector::simulated(simulation)?, name, pool_size)
+    }
+
+    /// The simulation that this database is part of.
+    #[cfg(feature = "simulation")]
+    pub fn simulation(&self) -> Option<&crate::Simulation> {
+        self.connector.simulation()
+    }
+
+    fn over(connector: Connector, name: &str, pool_size: usize) -> Result<Self> {
         let manager = deadpool_postgres::Manager::from_connect(
             tokio_postgres::Config::new(),
             PoolConnect { connector: connector.clone(), name: name.to_owned() },

@@ -29,6 +29,8 @@ pub mod operate;
 pub mod presence;
 pub mod read;
 pub mod reap;
+#[cfg(feature = "simulation")]
+mod simulation;
 mod statement;
 mod tls;
 pub mod tokens;
@@ -38,3 +40,5 @@ pub use database::{DEFAULT_POOL_SIZE, Database, Session};
 pub use deadpool_postgres::ClientWrapper;
 pub use error::{Error, KEY_CONFLICT, LEASE_LOST, Result};
 pub use notifier::Notifier;
+#[cfg(feature = "simulation")]
+pub use simulation::Simulation;

@@ -1,7 +1,8 @@
 //! A dedicated session that comes back: opened when it is first needed, and again after it failed.
 
+use crate::chance::Chance;
+use crate::client::Client;
 use faultline_store::{Database, Error, Plans, Result, Session};
-use rand::RngExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -14,6 +15,7 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(35);
 /// A session of a loop's own, shared by the tasks of that loop.
 pub(crate) struct Link {
     database: Database,
+    chance: Chance,
     purpose: &'static str,
     plans: Plans,
     /// Set by the first call and after a failure; cleared by the call that saw the failure.
@@ -23,8 +25,14 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    pub(crate) fn new(database: Database, purpose: &'static str, plans: Plans) -> Self {
-        Self { database, purpose, plans, session: Mutex::new(None), opened: AtomicU64::new(0) }
+    pub(crate) fn new(client: &Client, purpose: &'static str, plans: Plans) -> Self {
+        let (database, chance) = (client.database().clone(), client.chance().clone());
+        Self { database, chance, purpose, plans, session: Mutex::new(None), opened: AtomicU64::new(0) }
+    }
+
+    /// The pauses between tries after failed calls.
+    pub(crate) fn pause(&self) -> Pause {
+        Pause::at_most(&self.chance, Pause::LONGEST)
     }
 
     /// How many sessions were opened: another number than before says that contact was lost in between.
@@ -62,6 +70,7 @@ impl Link {
 
 /// The growing, jittered pause between tries while the database is away, so that a fleet does not come back at one instant.
 pub(crate) struct Pause {
+    chance: Chance,
     next: Duration,
     longest: Duration,
 }
@@ -71,18 +80,14 @@ impl Pause {
     /// Below the grace time of absent workers: who survives an outage must be back before it is missed.
     const LONGEST: Duration = Duration::from_secs(1);
 
-    pub(crate) fn new() -> Self {
-        Self::at_most(Self::LONGEST)
-    }
-
-    /// The same, growing no further than `longest`.
-    pub(crate) fn at_most(longest: Duration) -> Self {
-        Self { next: Self::FIRST, longest: longest.min(Self::LONGEST) }
+    /// Pauses that grow no further than `longest`.
+    pub(crate) fn at_most(chance: &Chance, longest: Duration) -> Self {
+        Self { chance: chance.clone(), next: Self::FIRST, longest: longest.min(Self::LONGEST) }
     }
 
     /// Half to all of the present pause; the next one is twice as long.
     pub(crate) fn next(&mut self) -> Duration {
-        let pause = self.next.mul_f64(rand::rng().random_range(0.5..1.0));
+        let pause = self.next.mul_f64(self.chance.within(0.5..1.0));
         self.next = (self.next * 2).min(self.longest);
         pause
     }

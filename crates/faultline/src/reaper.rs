@@ -12,14 +12,14 @@
 //!
 //! If the process dies at any await, nothing is half-done: each step is one statement.
 
+use crate::chance::Chance;
 use crate::client::Client;
-use crate::link::{Link, Pause};
+use crate::link::Link;
 use crate::worker::DEFAULT_LEASE_TTL;
 use faultline_core::WorkerId;
 use faultline_store::reap::{REAP_LIMIT, Watch, bury, queue_names, reap, watch};
 use faultline_store::{Plans, Result, maintain};
-use rand::RngExt;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -47,6 +47,7 @@ const MAINTAIN_EVERY: Duration = Duration::from_secs(60);
 /// beside a server, so that a queue whose last worker died is looked after as well.
 pub struct Reaper {
     link: Link,
+    chance: Chance,
     queues: Queues,
     lease_ttl: Duration,
     /// Sessions that had been opened at the last look; 0 before the first.
@@ -60,7 +61,7 @@ pub struct Reaper {
     /// Whether no look has failed since the start, or contact has lasted for a lease time since the last that did.
     steady: bool,
     /// Workers whose presence is missing, and since when this process has seen that.
-    missing: HashMap<WorkerId, Instant>,
+    missing: BTreeMap<WorkerId, Instant>,
     /// How many rows a look covers: what can be running, and some more.
     look_at: i64,
     maintain_at: Instant,
@@ -84,7 +85,8 @@ impl Reaper {
     fn new(client: &Client, queues: Queues) -> Self {
         let now = Instant::now();
         Self {
-            link: Link::new(client.database().clone(), "reaper", Plans::InOrder),
+            link: Link::new(client, "reaper", Plans::InOrder),
+            chance: client.chance().clone(),
             queues,
             lease_ttl: DEFAULT_LEASE_TTL,
             contact_since: None,
@@ -92,7 +94,7 @@ impl Reaper {
             tick: TICK,
             sessions: 0,
             steady: true,
-            missing: HashMap::new(),
+            missing: BTreeMap::new(),
             look_at: LOOK_BEYOND,
             maintain_at: now + Duration::from_secs(2),
         }
@@ -112,7 +114,7 @@ impl Reaper {
 
     /// The same, telling `see` what each look found.
     pub(crate) async fn run(mut self, shutdown: CancellationToken, see: impl Fn(&Watch)) {
-        let mut pause = Pause::new();
+        let mut pause = self.link.pause();
         while !shutdown.is_cancelled() {
             let wait = match self.look().await {
                 Ok(found) => {
@@ -130,6 +132,7 @@ impl Reaper {
             };
             self.next_look = Instant::now() + wait;
             tokio::select! {
+                biased;
                 () = shutdown.cancelled() => {}
                 () = tokio::time::sleep_until(self.next_look) => {}
             }
@@ -139,7 +142,7 @@ impl Reaper {
     /// A tick, shortened to the moment at which a missing worker's grace ends.
     fn until_next_look(&self) -> Duration {
         let now = Instant::now();
-        let tick = self.tick.mul_f64(rand::rng().random_range(0.9..1.0));
+        let tick = self.tick.mul_f64(self.chance.within(0.9..1.0));
         self.missing
             .values()
             .map(|since| *since + ABSENCE_GRACE)
@@ -196,7 +199,7 @@ impl Reaper {
             self.recover_expired(&found.expired).await?;
         }
         if now >= self.maintain_at {
-            self.maintain_at = now + MAINTAIN_EVERY.mul_f64(rand::rng().random_range(0.5..1.5));
+            self.maintain_at = now + MAINTAIN_EVERY.mul_f64(self.chance.within(0.5..1.5));
             match self.maintain().await {
                 Err(error) if !error.is_connection_fault() => {
                     tracing::warn!(%error, "maintenance failed; it is tried again");

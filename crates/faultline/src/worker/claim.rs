@@ -7,7 +7,7 @@
 //! If the answer of a claim is lost, its jobs may be running under a lease that nobody renews. The loop claims nothing else
 //! until it has found out; what it finds it runs. If the process dies instead, their leases run out.
 
-use crate::link::{Link, Pause};
+use crate::link::Link;
 use crate::run::Run;
 use crate::worker::attempt::{self, Verdict};
 use crate::worker::finish::Finisher;
@@ -16,7 +16,6 @@ use faultline_core::LeaseId;
 use faultline_store::finish::{Ending, Finish};
 use faultline_store::lease::{ClaimedJob, Floors, claim, recover_claim};
 use faultline_store::{Error, Plans, Result};
-use rand::RngExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -60,7 +59,7 @@ struct Claimer {
 /// Claims for one queue until the worker drains.
 pub(crate) async fn run(shared: Arc<Shared>, queue: Arc<str>, slots: usize, finisher: Finisher) {
     let claimer = Claimer {
-        link: Link::new(shared.client.database().clone(), "claim", Plans::InOrder),
+        link: Link::new(&shared.client, "claim", Plans::InOrder),
         wake: shared.wake[&queue].clone(),
         free: Arc::new(Semaphore::new(slots)),
         floors: Floors::head(),
@@ -77,11 +76,12 @@ pub(crate) async fn run(shared: Arc<Shared>, queue: Arc<str>, slots: usize, fini
 impl Claimer {
     async fn run(mut self) {
         let drain = self.shared.drain.clone();
-        let mut pause = Pause::new();
+        let mut pause = self.link.pause();
         let mut more = true;
         while !drain.is_cancelled() {
             if !more && self.unanswered.is_none() {
                 tokio::select! {
+                    biased;
                     () = drain.cancelled() => break,
                     () = self.wake.hint.notified() => {}
                 }
@@ -97,6 +97,7 @@ impl Claimer {
                     tracing::warn!(queue = %self.queue, %error, ?wait, "could not claim; trying again");
                     more = true;
                     tokio::select! {
+                        biased;
                         () = drain.cancelled() => {}
                         () = tokio::time::sleep(wait) => {}
                     }
@@ -110,12 +111,14 @@ impl Claimer {
     async fn free_slots(&self, gather: bool) -> Option<usize> {
         let drain = &self.shared.drain;
         tokio::select! {
+            biased;
             () = drain.cancelled() => return None,
             permit = self.free.acquire() => drop(permit),
         }
         let wanted = u32::try_from((self.slots / 4).max(1)).unwrap_or(u32::MAX);
         if gather && self.free.available_permits() < wanted as usize {
             tokio::select! {
+                biased;
                 () = drain.cancelled() => return None,
                 _ = self.free.acquire_many(wanted) => {}
                 () = tokio::time::sleep(GATHER) => {}
@@ -153,7 +156,7 @@ impl Claimer {
     }
 
     async fn claim(&mut self, limit: usize, floors: Floors) -> Result<Vec<ClaimedJob>> {
-        let lease_id = LeaseId::new(&mut rand::rng());
+        let lease_id = self.shared.client.chance().draw(|mut random| LeaseId::new(&mut random));
         let (queue, owner, ttl) = (self.queue.clone(), self.shared.id, self.shared.lease_ttl);
         let answer =
             self.link.call(async |session| claim(session, &queue, lease_id, owner, ttl, limit, &floors).await).await;
@@ -167,7 +170,7 @@ impl Claimer {
     fn plan_sweep(&mut self, cost: Duration) {
         let workers = u32::try_from(self.wake.workers.load(Ordering::Relaxed).max(1)).unwrap_or(u32::MAX);
         let every = SWEEP_EVERY.max(cost * SWEEP_SHARE).saturating_mul(workers);
-        self.next_sweep = Instant::now() + every.mul_f64(rand::rng().random_range(0.8..1.2));
+        self.next_sweep = Instant::now() + every.mul_f64(self.shared.client.chance().within(0.8..1.2));
     }
 
     fn start(&self, claimed: Vec<ClaimedJob>) {
@@ -207,7 +210,7 @@ impl Claimer {
     }
 
     fn put_back(&self, job: &ClaimedJob, delay: Duration, reason: String) {
-        let delay = Some(delay.mul_f64(rand::rng().random_range(0.5..1.5)));
+        let delay = Some(delay.mul_f64(self.shared.client.chance().within(0.5..1.5)));
         let finish = Finish { id: job.id, lease_id: job.lease_id, ending: Ending::Release { delay, reason } };
         self.shared.registry.finishing(job.id, job.lease_id);
         let (finisher, queue) = (self.finisher.clone(), self.queue.clone());
@@ -217,7 +220,7 @@ impl Claimer {
     /// A draining worker gives back what a lost claim may hold.
     async fn recover_before_the_end(&mut self) {
         let until = Instant::now() + LAST_RECOVERY;
-        let mut pause = Pause::new();
+        let mut pause = self.link.pause();
         while let Some((lease_id, floors)) = self.unanswered.clone() {
             let queue = self.queue.clone();
             let found = self
@@ -251,7 +254,7 @@ async fn run_one(
     held: (Option<OwnedSemaphorePermit>, Option<Isolation>),
 ) {
     let (id, lease_id, queue) = (run.id(), run.lease_id(), Arc::<str>::from(run.queue()));
-    let fraction = rand::rng().random_range(0.0..1.0);
+    let fraction = shared.client.chance().within(0.0..1.0);
     let verdict = attempt::run(&handler, run.clone(), fraction).await;
     shared.registry.finishing(id, lease_id);
     drop(held);

@@ -5,15 +5,14 @@
 //! and the jobs run again: at least once.
 
 use crate::failure::Failure;
-use crate::link::{Link, Pause};
+use crate::link::Link;
 use crate::run::Run;
 use crate::worker::Shared;
 use crate::worker::attempt::ending;
 use faultline_core::{State, text};
 use faultline_store::Plans;
 use faultline_store::finish::{Ending, Finish, Finished, finish, look};
-use std::collections::HashMap;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -43,7 +42,7 @@ impl Finisher {
     /// attempt has failed if not.
     pub(crate) async fn see_transaction(&self, queue: Arc<str>, run: &Run, fraction: f64) {
         let (id, lease_id) = (run.id(), run.lease_id());
-        let mut pause = Pause::new();
+        let mut pause = self.link.pause();
         let seen = loop {
             match self.link.call(async |session| look(session, id, lease_id).await).await {
                 Ok(seen) => break seen,
@@ -65,14 +64,14 @@ impl Finisher {
 /// Starts the loop; it ends when every [`Finisher`] is gone and everything is told.
 pub(crate) fn start(shared: Arc<Shared>) -> (Finisher, JoinHandle<()>) {
     let (sender, receiver) = mpsc::channel(MAX_WAITING);
-    let link = Arc::new(Link::new(shared.client.database().clone(), "finish", Plans::ById));
+    let link = Arc::new(Link::new(&shared.client, "finish", Plans::ById));
     (Finisher { sender, link: link.clone() }, tokio::spawn(run(shared, receiver, link)))
 }
 
 async fn run(shared: Arc<Shared>, mut receiver: mpsc::Receiver<(Arc<str>, Finish)>, link: Arc<Link>) {
     let mut batch = Vec::with_capacity(FINISH_LIMIT);
     while receiver.recv_many(&mut batch, FINISH_LIMIT).await > 0 {
-        let mut queues: HashMap<Arc<str>, Vec<Finish>> = HashMap::new();
+        let mut queues: BTreeMap<Arc<str>, Vec<Finish>> = BTreeMap::new();
         for (queue, finish) in batch.drain(..) {
             queues.entry(queue).or_default().push(finish);
         }
@@ -84,7 +83,7 @@ async fn run(shared: Arc<Shared>, mut receiver: mpsc::Receiver<(Arc<str>, Finish
 
 /// Ends attempts of one queue, halving the batch around what the database refuses to hold.
 async fn flush(shared: &Shared, link: &Link, queue: &Arc<str>, finishes: Vec<Finish>) {
-    let mut pause = Pause::new();
+    let mut pause = link.pause();
     let mut parts = VecDeque::from([finishes]);
     while let Some(mut part) = parts.pop_front() {
         match link.call(async |session| finish(session, queue, &part).await).await {

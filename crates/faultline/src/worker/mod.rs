@@ -8,6 +8,9 @@
 //! - [`crate::reaper`] looks after the queues
 //!
 //! A claimed job is in the [`registry`] from the claim's answer to its finish's answer, and renewed for as long.
+//!
+//! Every `select!` is biased, with what ends the loop first: nothing is claimed after the word to stop, and the same seed leads
+//! to the same run (crates/faultline-sim).
 
 mod attempt;
 mod claim;
@@ -26,7 +29,7 @@ use faultline_core::{Invalid, WorkerId, job::check_name, limits};
 use faultline_store::presence::WorkerFacts;
 use registry::Registry;
 use serde::Serialize;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -134,7 +137,7 @@ pub(crate) struct Shared {
     pub(crate) handlers: Handlers,
     pub(crate) counters: Counters,
     /// Wakes the claim loop of a queue.
-    pub(crate) wake: HashMap<Arc<str>, Arc<Wake>>,
+    pub(crate) wake: BTreeMap<Arc<str>, Arc<Wake>>,
     /// Cancelled when the worker must stop claiming: a signal, or an operator's word.
     pub(crate) drain: CancellationToken,
     pub(crate) handlers_running: TaskTracker,
@@ -272,6 +275,7 @@ impl Worker {
         tracing::info!(worker = %shared.id, queues = ?facts.queues, "the worker has started");
 
         tokio::select! {
+            biased;
             () = shutdown => {}
             () = shared.drain.cancelled() => {}
         }
@@ -320,7 +324,7 @@ impl Worker {
     }
 
     fn prepare(self, queues: &[(Arc<str>, usize)]) -> (WorkerFacts, Arc<Shared>) {
-        let id = WorkerId::new(&mut rand::rng());
+        let id = self.client.chance().draw(|mut random| WorkerId::new(&mut random));
         let slots: usize = queues.iter().map(|(_, slots)| slots).sum();
         let facts = WorkerFacts {
             id,

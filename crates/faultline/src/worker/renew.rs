@@ -33,6 +33,14 @@ const GOODBYE: Duration = Duration::from_secs(2);
 /// Starts the thread. The receiver resolves when it has ended, which it does some time after `stop` is cancelled.
 pub(crate) fn start(shared: Arc<Shared>, facts: WorkerFacts, stop: CancellationToken) -> oneshot::Receiver<()> {
     let (ended, receiver) = oneshot::channel();
+    #[cfg(feature = "simulation")]
+    if shared.client.database().simulation().is_some() {
+        tokio::spawn(async move {
+            run(&shared, &facts, &stop).await;
+            let _ = ended.send(());
+        });
+        return receiver;
+    }
     let spawned = std::thread::Builder::new().name("faultline-renew".into()).spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         match runtime {
@@ -56,7 +64,7 @@ fn no_thread(shared: &Shared, error: &std::io::Error) {
 
 async fn run(shared: &Shared, facts: &WorkerFacts, stop: &CancellationToken) {
     // After an outage others hold off for one lease time: many tries fit into it.
-    let mut pause = Pause::at_most(shared.lease_ttl / TRIES);
+    let mut pause = Pause::at_most(shared.client.chance(), shared.lease_ttl / TRIES);
     while !stop.is_cancelled() {
         match keep(shared, facts, stop, &mut pause).await {
             Ok(()) => return,
@@ -64,6 +72,7 @@ async fn run(shared: &Shared, facts: &WorkerFacts, stop: &CancellationToken) {
                 let wait = pause.next();
                 tracing::warn!(worker = %facts.id, held = shared.registry.len(), %error, ?wait, "renewals failed; trying again");
                 tokio::select! {
+                    biased;
                     () = stop.cancelled() => {}
                     () = tokio::time::sleep(wait) => {}
                 }
@@ -85,6 +94,7 @@ async fn keep(shared: &Shared, facts: &WorkerFacts, stop_token: &CancellationTok
     let mut renew_at = Instant::now();
     loop {
         tokio::select! {
+            biased;
             () = stop_token.cancelled() => {
                 within(GOODBYE, stop(&session, facts.id)).await?;
                 return Ok(());
