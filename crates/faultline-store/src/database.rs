@@ -154,8 +154,11 @@ impl Database {
         notifications: Option<mpsc::UnboundedSender<String>>,
     ) -> Result<Session> {
         let name = format!("{} {purpose}", self.name);
-        let opened =
-            self.connector.open(&name, plans, notifications).await.map_err(|e| Error::from(e).before_sending())?;
+        let opened = self.connector.open(&name, plans, notifications);
+        let opened = tokio::time::timeout(self.connector.open_timeout(), opened)
+            .await
+            .map_err(|_| Error::Unreachable { reason: "no session within the time limit".into() })?
+            .map_err(|e| Error::from(e).before_sending())?;
         Ok(Session { client: ClientWrapper::new(opened.client, opened.driver), direct: opened.direct })
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::common::{BRIEF, Stage, TTL, play, secs};
 use faultline_sim::Event;
+use faultline_store::{Error, Plans};
 use std::time::Duration;
 
 const HOSTS: [&str; 2] = ["a", "b"];
@@ -97,4 +98,16 @@ fn an_outage_of_twenty_lease_times_is_outlived() {
     for (seed, outage) in (0..).zip(OUTAGES.into_iter().cycle().take(5)) {
         outlive(outage, seed, TTL * 20);
     }
+}
+
+/// A server that was stopped accepts connections and says nothing.
+#[test]
+fn a_session_that_is_never_greeted_is_given_up() {
+    play(1, async |stage| {
+        stage.world.network().silence("a");
+        let answer = stage.world.database("a").session("test", Plans::Free).await;
+        assert!(matches!(answer, Err(Error::Unreachable { .. })));
+        let took = Duration::from_millis(stage.world.elapsed_ms());
+        assert!(took >= secs(5) && took < TTL, "{took:?}");
+    });
 }
