@@ -40,6 +40,10 @@ pub(crate) struct Running {
 }
 
 impl Running {
+    pub(crate) fn tell_to_stop(&self) {
+        self.stop.cancel();
+    }
+
     pub(crate) async fn stop(self) -> Summary {
         self.stop.cancel();
         self.ended.await.unwrap().unwrap()

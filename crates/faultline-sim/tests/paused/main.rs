@@ -7,4 +7,5 @@ mod outage;
 mod presence;
 mod renewals;
 mod seeds;
+mod shutdown;
 mod takeover;

@@ -176,8 +176,14 @@ impl Claimer {
     fn start(&self, claimed: Vec<ClaimedJob>) {
         self.shared.counters.claimed.fetch_add(claimed.len() as u64, Ordering::Relaxed);
         for job in claimed {
-            self.start_one(job);
+            if self.shared.drain.is_cancelled() { self.give_back(&job) } else { self.start_one(job) }
         }
+    }
+
+    /// A draining worker starts nothing any more, whatever a late answer brings.
+    fn give_back(&self, job: &ClaimedJob) {
+        self.shared.registry.insert(job.id, job.lease_id, self.queue.clone());
+        self.put_back(job, None, "the worker shut down".into());
     }
 
     fn start_one(&self, job: ClaimedJob) {
@@ -186,12 +192,12 @@ impl Claimer {
         let Some(handler) = shared.handlers.get(&job.kind).cloned() else {
             let reason = format!("this worker has no handler for kind {}", job.kind);
             tracing::warn!(job = %job.id, kind = job.kind, "no handler for this kind; the job is put back");
-            return self.put_back(&job, UNKNOWN_KIND_DELAY, reason);
+            return self.put_back(&job, Some(UNKNOWN_KIND_DELAY), reason);
         };
         let isolation = if job.crashes >= ISOLATE_AFTER_CRASHES {
             let Some(isolation) = Isolation::take(&shared.isolated) else {
                 let reason = "it crashed its worker more than once and runs beside no other such job".to_owned();
-                return self.put_back(&job, ISOLATION_DELAY, reason);
+                return self.put_back(&job, Some(ISOLATION_DELAY), reason);
             };
             Some(isolation)
         } else {
@@ -209,8 +215,9 @@ impl Claimer {
         ));
     }
 
-    fn put_back(&self, job: &ClaimedJob, delay: Duration, reason: String) {
-        let delay = Some(delay.mul_f64(self.shared.client.chance().within(0.5..1.5)));
+    /// Without a delay the job keeps its place in the queue.
+    fn put_back(&self, job: &ClaimedJob, delay: Option<Duration>, reason: String) {
+        let delay = delay.map(|delay| delay.mul_f64(self.shared.client.chance().within(0.5..1.5)));
         let finish = Finish { id: job.id, lease_id: job.lease_id, ending: Ending::Release { delay, reason } };
         self.shared.registry.finishing(job.id, job.lease_id);
         let (finisher, queue) = (self.finisher.clone(), self.queue.clone());
@@ -230,10 +237,7 @@ impl Claimer {
             match found {
                 Ok(found) => {
                     self.unanswered = None;
-                    for job in found {
-                        self.shared.registry.insert(job.id, job.lease_id, self.queue.clone());
-                        self.put_back(&job, Duration::ZERO, "the worker shut down".into());
-                    }
+                    found.iter().for_each(|job| self.give_back(job));
                 }
                 Err(error) if Instant::now() >= until => {
                     tracing::warn!(%error, "a claim whose answer was lost stays unknown; its jobs will be recovered");
