@@ -93,7 +93,7 @@ fn one<T: Clone>(random: &mut StdRng, of: &[T]) -> T {
 }
 
 fn some<T: Clone>(random: &mut StdRng, of: &[T]) -> Vec<T> {
-    of.iter().filter(|_| random.random_bool(0.6)).cloned().collect()
+    of.iter().filter(|_| random.random_bool(0.7)).cloned().collect()
 }
 
 fn queues(random: &mut StdRng) -> Vec<String> {
@@ -139,8 +139,8 @@ impl Call {
     pub(crate) fn draw(random: &mut StdRng, side: &Side) -> Self {
         let queue = one(random, &QUEUES);
         let worker = random.random_range(0..WORKERS);
-        let look_at = one(random, &[1, 2, 1000]);
-        match random.random_range(0..30) {
+        let look_at = one(random, &[1, 2, 1000, 1000]);
+        match random.random_range(0..31) {
             0..=4 => {
                 let count = random.random_range(1..=4);
                 let mut ids: Vec<u128> = (0..count).map(|_| random.random_range(1..=JOBS)).collect();
@@ -179,7 +179,7 @@ impl Call {
             23 => Self::Register { worker },
             24 => Self::Heartbeat { worker },
             25 => one(random, &[Self::StopWorker { worker }, Self::Vanish { worker }, Self::Vanish { worker }]),
-            26 => {
+            26 | 30 => {
                 let running = side.claimed.last().filter(|_| random.random_bool(0.7)).map(|(id, _)| *id);
                 Self::Cancel { id: running.unwrap_or_else(|| job(random)) }
             }

@@ -19,7 +19,7 @@ use side::Side;
 use std::collections::BTreeMap;
 
 const SEQUENCES: u64 = 12;
-const CALLS: usize = 80;
+const CALLS: usize = 120;
 
 fn migrate_at(url: &str) {
     let database = Database::new(url, "migrate", 1).unwrap();

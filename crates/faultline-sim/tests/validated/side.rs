@@ -252,7 +252,9 @@ impl Side {
             Kind::Postgres(client) => {
                 let row = session.query_one("select pg_backend_pid()", &[]).await.unwrap();
                 let pid: i32 = row.get(0);
-                client.query_one("select pg_terminate_backend($1, 30000)", &[&pid]).await.unwrap();
+                client.query_one("select pg_terminate_backend($1)", &[&pid]).await.unwrap();
+                let there = "select from pg_stat_activity where pid = $1";
+                while !client.query(there, &[&pid]).await.unwrap().is_empty() {}
             }
             Kind::Simulated(world) => {
                 let closed = || world.log().entries().iter().filter(|entry| entry.event == Event::Closed).count();
