@@ -100,6 +100,34 @@ fn an_outage_of_twenty_lease_times_is_outlived() {
     }
 }
 
+/// The holdoff protects survivors; who did not survive is relieved when it ends, whether its leases have or not.
+#[test]
+fn who_did_not_outlive_an_outage_is_relieved_after_one_lease_time_of_contact() {
+    for (seed, length) in [(0, TTL.mul_f64(0.3)), (1, TTL.mul_f64(0.3)), (2, TTL * 2), (3, TTL * 2)] {
+        play(seed, async |stage| {
+            let lost = stage.worker("a");
+            stage.pass(secs(2)).await;
+            stage.enqueue(1..=4, secs(60)).await;
+            stage.pass(secs(2)).await;
+            let survivor = stage.worker("b");
+            stage.enqueue(5..=8, secs(60)).await;
+            stage.pass(secs(20)).await;
+            stage.world.stop_server();
+            stage.world.network().silence("a");
+            stage.pass(length).await;
+            stage.world.start_server();
+            let healed_ms = stage.world.elapsed_ms();
+            stage.until(|event| matches!(event, Event::Reaped { .. })).await;
+            let took = Duration::from_millis(stage.world.elapsed_ms() - healed_ms);
+            assert!(took >= TTL && took < TTL + BRIEF, "{took:?} after {length:?}:\n{}", stage.world.log().text());
+            stage.pass(secs(100)).await;
+            assert_eq!(survivor.stop().await.leases_lost, 0);
+            assert_eq!(stage.world.store().history.len(), 8);
+            lost.stop().await;
+        });
+    }
+}
+
 /// A server that was stopped accepts connections and says nothing.
 #[test]
 fn a_session_that_is_never_greeted_is_given_up() {
