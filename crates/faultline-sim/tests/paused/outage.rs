@@ -128,6 +128,29 @@ fn who_did_not_outlive_an_outage_is_relieved_after_one_lease_time_of_contact() {
     }
 }
 
+/// Longer away than the grace of a missing worker, but not longer than the holdoff of those who were away themselves.
+#[test]
+fn who_comes_back_later_than_others_is_waited_for() {
+    for seed in 0..6 {
+        play(seed, async |stage| {
+            let workers = HOSTS.map(|host| stage.worker_with(host, |worker| worker.queue("default", 4)));
+            stage.enqueue(1..=8, secs(120)).await;
+            stage.pass(secs(30)).await;
+            HOSTS.iter().for_each(|host| stage.world.network().refuse(host));
+            stage.pass(secs(20)).await;
+            stage.world.network().reset("b");
+            stage.pass(secs(4 + seed)).await;
+            stage.world.network().reset("a");
+            stage.pass(secs(100)).await;
+            stage.assert_all_succeeded_at_once(1..=8);
+            assert_eq!(stage.reaps(), 0);
+            for worker in workers {
+                assert_eq!(worker.stop().await.succeeded, 4);
+            }
+        });
+    }
+}
+
 /// A server that was stopped accepts connections and says nothing.
 #[test]
 fn a_session_that_is_never_greeted_is_given_up() {
