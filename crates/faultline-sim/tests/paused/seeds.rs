@@ -11,7 +11,7 @@ const JOBS: u128 = 40;
 /// Faults of one storm.
 const FAULTS: usize = 12;
 /// How many storms, unless this variable says otherwise.
-const STORMS: u64 = 12;
+const STORMS: u64 = 8;
 const STORMS_VARIABLE: &str = "FAULTLINE_STORMS";
 
 const STATEMENTS: [Statement; 8] = [
@@ -112,11 +112,9 @@ fn storms_leave_nothing_undone() {
 
 #[test]
 fn the_same_seed_gives_the_same_log_and_another_seed_another() {
-    for seed in 0..2 {
-        let (first, second) = (storm(seed), storm(seed));
-        let differs = first.lines().zip(second.lines()).find(|(first, second)| first != second);
-        assert_eq!(differs, None, "seed {seed}");
-        assert_eq!(first.len(), second.len());
-        assert_ne!(first, storm(seed + 100));
-    }
+    let (first, second) = (storm(1), storm(1));
+    let differs = first.lines().zip(second.lines()).find(|(first, second)| first != second);
+    assert_eq!(differs, None);
+    assert_eq!(first.len(), second.len());
+    assert_ne!(first, storm(2));
 }
