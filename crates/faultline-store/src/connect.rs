@@ -13,14 +13,18 @@ use faultline_metrics::SessionMetrics;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_postgres::config::{SslMode, TargetSessionAttrs};
-use tokio_postgres::{AsyncMessage, Client, Config};
+use tokio_postgres::{AsyncMessage, Client, Config, Connection};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 /// How long opening one connection to one host may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// What comes after the connection may take as long in all: TLS, authentication, settings. A server that was stopped still
+/// accepts connections, and a network may fall silent at any moment.
+const GREETING_TIMEOUT: Duration = Duration::from_secs(5);
 /// Unacknowledged data older than this ends the connection.
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(15);
 /// A silent connection is probed after this long, and given up after five probes at the interval below.
@@ -78,6 +82,8 @@ pub(crate) struct Connector {
     settings: &'static str,
     /// Whether a pooler stands between: by the URL, or since it refused our settings. Set once, never cleared.
     pooled: Arc<AtomicBool>,
+    #[cfg(feature = "simulation")]
+    simulation: Option<crate::Simulation>,
 }
 
 impl Connector {
@@ -113,7 +119,19 @@ impl Connector {
             shown: shown.into(),
             settings: "",
             pooled: Arc::new(pooled.into()),
+            #[cfg(feature = "simulation")]
+            simulation: None,
         })
+    }
+
+    #[cfg(feature = "simulation")]
+    pub(crate) fn simulated(simulation: crate::Simulation) -> Result<Self> {
+        Ok(Self { simulation: Some(simulation), ..Self::parse("postgres://simulated@simulation/simulated")? })
+    }
+
+    #[cfg(feature = "simulation")]
+    pub(crate) fn simulation(&self) -> Option<&crate::Simulation> {
+        self.simulation.as_ref()
     }
 
     /// Adds settings that win over those of `SESSION_OPTIONS`; those in the user's URL win over both.
@@ -124,6 +142,13 @@ impl Connector {
     /// Hosts and database, without user and password: fit for a log.
     pub(crate) fn shown(&self) -> &str {
         &self.shown
+    }
+
+    /// How long opening a session may take: the time of each host, and of the greeting of one.
+    pub(crate) fn open_timeout(&self) -> Duration {
+        let hosts = u32::try_from(self.config.get_hosts().len()).unwrap_or(u32::MAX);
+        let each = self.config.get_connect_timeout().copied().unwrap_or(CONNECT_TIMEOUT);
+        each.saturating_mul(hosts).saturating_add(GREETING_TIMEOUT)
     }
 
     /// Opens a session and counts it. Notifications go to `notifications`, where given.
@@ -142,16 +167,16 @@ impl Connector {
         let options = crate::mutants::edited_options(&options);
         let begin = || Some(begin_with(&options).into());
         if self.pooled.load(Ordering::Relaxed) {
-            let (client, driver) = open_with(&config, &self.tls, metrics, notifications).await?;
+            let (client, driver) = self.open_with(&config, metrics, notifications).await?;
             metrics.opened();
             return Ok(ClientWrapper::new(client, driver, begin(), None));
         }
         let mut with_options = config.clone();
         with_options.options(&options);
-        let (client, driver) = match open_with(&with_options, &self.tls, metrics, notifications.clone()).await {
+        let (client, driver) = match self.open_with(&with_options, metrics, notifications.clone()).await {
             // 08P01 is a pooler's refusal of a start-up parameter that it does not know.
             Err(error) if error.code().is_some_and(|c| c.code() == "08P01") => {
-                let opened = open_with(&config, &self.tls, metrics, notifications).await?;
+                let opened = self.open_with(&config, metrics, notifications).await?;
                 self.pooled.store(true, Ordering::Relaxed);
                 opened
             }
@@ -166,15 +191,32 @@ impl Connector {
             ClientWrapper::new(client, driver, begin(), None)
         })
     }
+
+    async fn open_with(
+        &self,
+        config: &Config,
+        metrics: &SessionMetrics,
+        notifications: Option<mpsc::UnboundedSender<String>>,
+    ) -> std::result::Result<(Client, JoinHandle<()>), tokio_postgres::Error> {
+        #[cfg(feature = "simulation")]
+        if let Some(simulation) = &self.simulation {
+            let connected = config.connect_raw(simulation.dial(), tokio_postgres::NoTls).await?;
+            return Ok(driven(connected, metrics, notifications));
+        }
+        Ok(driven(config.connect(self.tls.clone()).await?, metrics, notifications))
+    }
 }
 
-async fn open_with(
-    config: &Config,
-    tls: &MakeRustlsConnect,
+/// The client of a connection, and the task that drives it.
+fn driven<S, T>(
+    (client, mut connection): (Client, Connection<S, T>),
     metrics: &SessionMetrics,
     notifications: Option<mpsc::UnboundedSender<String>>,
-) -> std::result::Result<(Client, JoinHandle<()>), tokio_postgres::Error> {
-    let (client, mut connection) = config.connect(tls.clone()).await?;
+) -> (Client, JoinHandle<()>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let metrics = metrics.clone();
     let driver = tokio::spawn(async move {
         let mut messages = futures_util::stream::poll_fn(move |context| connection.poll_message(context));
@@ -193,7 +235,7 @@ async fn open_with(
             }
         }
     });
-    Ok((client, driver))
+    (client, driver)
 }
 
 /// `begin`, and settings in the form of start-up options for the length of that transaction.

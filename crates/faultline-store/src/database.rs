@@ -69,6 +69,21 @@ impl Database {
         Self::make(Connector::parse(url)?.with_settings(settings), name, pool_size, &Metrics::new())
     }
 
+    /// A database of a simulation.
+    ///
+    /// # Errors
+    /// As [`Database::new`].
+    #[cfg(feature = "simulation")]
+    pub fn simulated(simulation: crate::Simulation, name: &str, pool_size: usize) -> Result<Self> {
+        Self::make(Connector::simulated(simulation)?, name, pool_size, &Metrics::new())
+    }
+
+    /// The simulation that this database is part of.
+    #[cfg(feature = "simulation")]
+    pub fn simulation(&self) -> Option<&crate::Simulation> {
+        self.connector.simulation()
+    }
+
     /// The same database, counted in these metrics. Connects anew: do this first.
     ///
     /// # Errors
@@ -188,8 +203,12 @@ impl Database {
     ) -> Result<Session> {
         let name = format!("{} {purpose}", self.name);
         let metrics = self.metrics.database().sessions(&name);
-        let opened = self.connector.open(&name, &metrics, plans, notifications).await;
-        Ok(Session { client: opened.map_err(|e| Error::from(e).before_sending())?, metrics })
+        let opened = self.connector.open(&name, &metrics, plans, notifications);
+        let client = tokio::time::timeout(self.connector.open_timeout(), opened)
+            .await
+            .map_err(|_| Error::Unreachable { reason: "no session within the time limit".into() })?
+            .map_err(|e| Error::from(e).before_sending())?;
+        Ok(Session { client, metrics })
     }
 }
 

@@ -44,6 +44,8 @@ pub mod presence;
 pub mod read;
 pub mod reap;
 mod session;
+#[cfg(feature = "simulation")]
+mod simulation;
 mod statement;
 mod tls;
 pub mod tokens;
@@ -54,3 +56,5 @@ pub use database::{DEFAULT_POOL_SIZE, Database, Session};
 pub use error::{Error, KEY_CONFLICT, LEASE_LOST, Result};
 pub use notifier::Notifier;
 pub use session::ClientWrapper;
+#[cfg(feature = "simulation")]
+pub use simulation::Simulation;

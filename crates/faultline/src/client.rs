@@ -1,5 +1,6 @@
 //! The client: enqueue, cancel, retry, look.
 
+use crate::chance::Chance;
 use crate::enqueue::{Enqueue, Job};
 use crate::error::Error;
 use faultline_core::{JobId, NewJob};
@@ -10,7 +11,8 @@ use faultline_store::read::{self, Attempt, Explanation, Filter, Job as JobRecord
 use faultline_store::{DEFAULT_POOL_SIZE, Database, Notifier, migrate};
 use serde::Serialize;
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// How long a lost answer is asked for again before it is reported as indeterminate.
 const RESOLVE_FOR: Duration = Duration::from_secs(10);
@@ -27,6 +29,7 @@ struct Inner {
     database: Database,
     notifier: OnceLock<Notifier>,
     actor: String,
+    chance: Chance,
 }
 
 impl Client {
@@ -50,7 +53,8 @@ impl Client {
 
     /// A client of a database that is configured already.
     pub fn of(database: Database) -> Self {
-        Self { inner: Arc::new(Inner { database, notifier: OnceLock::new(), actor: "library".into() }) }
+        let chance = Chance::of(&database);
+        Self { inner: Arc::new(Inner { database, notifier: OnceLock::new(), actor: "library".into(), chance }) }
     }
 
     /// The database under it.
@@ -69,6 +73,10 @@ impl Client {
     /// ```
     pub fn metrics(&self) -> &Metrics {
         self.inner.database.metrics()
+    }
+
+    pub(crate) fn chance(&self) -> &Chance {
+        &self.inner.chance
     }
 
     /// Checks that the database can be reached and has the schema that this version needs; answers its version.

@@ -44,6 +44,7 @@
 
 #[cfg(any(feature = "sqlx", feature = "diesel"))]
 mod adapters;
+mod chance;
 mod client;
 mod enqueue;
 mod error;

@@ -1,8 +1,9 @@
 //! A dedicated session that comes back: opened when it is first needed, and again after it failed.
 
+use crate::chance::Chance;
+use crate::client::Client;
 use crate::home::Home;
 use faultline_store::{Database, Error, Plans, Result, Session};
-use rand::RngExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -15,6 +16,7 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(35);
 /// A session of a loop's own, shared by the tasks of that loop.
 pub(crate) struct Link {
     database: Database,
+    chance: Chance,
     purpose: &'static str,
     plans: Plans,
     /// Set by the first call and after a failure; cleared by the call that saw the failure.
@@ -26,13 +28,19 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    pub(crate) fn new(database: Database, purpose: &'static str, plans: Plans) -> Self {
-        Self { database, purpose, plans, session: Mutex::new(None), opened: AtomicU64::new(0), home: None }
+    pub(crate) fn new(client: &Client, purpose: &'static str, plans: Plans) -> Self {
+        let (database, chance) = (client.database().clone(), client.chance().clone());
+        Self { database, chance, purpose, plans, session: Mutex::new(None), opened: AtomicU64::new(0), home: None }
     }
 
     /// The same for a loop of a worker, which keeps to the server of the worker's presence.
     pub(crate) fn at(self, home: Arc<Home>) -> Self {
         Self { home: Some(home), ..self }
+    }
+
+    /// The pauses between tries after failed calls.
+    pub(crate) fn pause(&self) -> Pause {
+        Pause::new(&self.chance)
     }
 
     /// How many sessions were opened: another number than before says that contact was lost in between.
@@ -86,6 +94,7 @@ impl Link {
 
 /// The growing, jittered pause between tries while the database is away, so that a fleet does not come back at one instant.
 pub(crate) struct Pause {
+    chance: Chance,
     next: Duration,
     longest: Duration,
 }
@@ -95,18 +104,18 @@ impl Pause {
     /// Below the grace time of absent workers: who survives an outage must be back before it is missed.
     const LONGEST: Duration = Duration::from_secs(1);
 
-    pub(crate) fn new() -> Self {
-        Self::at_most(Self::LONGEST)
+    pub(crate) fn new(chance: &Chance) -> Self {
+        Self::at_most(chance, Self::LONGEST)
     }
 
     /// The same, growing no further than `longest`.
-    pub(crate) fn at_most(longest: Duration) -> Self {
-        Self { next: Self::FIRST, longest: longest.min(Self::LONGEST) }
+    pub(crate) fn at_most(chance: &Chance, longest: Duration) -> Self {
+        Self { chance: chance.clone(), next: Self::FIRST, longest: longest.min(Self::LONGEST) }
     }
 
     /// Half to all of the present pause; the next one is twice as long.
     pub(crate) fn next(&mut self) -> Duration {
-        let pause = self.next.mul_f64(rand::rng().random_range(0.5..1.0));
+        let pause = self.next.mul_f64(self.chance.within(0.5..1.0));
         #[cfg(feature = "mutants")]
         let pause = if faultline_store::mutants::on("no-jitter") { self.next } else { pause };
         self.next = (self.next * 2).min(self.longest);
@@ -124,7 +133,8 @@ mod tests {
 
     #[test]
     fn a_fleet_does_not_come_back_at_one_instant() {
-        let mut fleet: Vec<Pause> = (0..100).map(|_| Pause::new()).collect();
+        let client = Client::lazy("postgres://nobody@nowhere/nothing").unwrap();
+        let mut fleet: Vec<Pause> = (0..100).map(|_| Pause::new(client.chance())).collect();
         let mut longest = Pause::FIRST;
         for _ in 0..10 {
             let pauses: Vec<Duration> = fleet.iter_mut().map(Pause::next).collect();

@@ -7,7 +7,7 @@
 //! Any number may run; each sees the same. If one dies, nothing is lost but its page.
 
 use crate::client::Client;
-use crate::link::{Link, Pause};
+use crate::link::Link;
 use faultline_metrics::{Holder, Metrics, Observed, ObservedQueue};
 use faultline_store::observe::{self, Fleet, QueueDepth};
 use faultline_store::{Error, Plans, Result, Session};
@@ -38,13 +38,13 @@ pub struct Observer {
 impl Observer {
     /// An observer of the client's database, shown in the client's metrics.
     pub fn new(client: &Client) -> Self {
-        let link = Link::new(client.database().clone(), "observer", Plans::InOrder);
+        let link = Link::new(client, "observer", Plans::InOrder);
         Self { link, metrics: client.metrics().clone() }
     }
 
     /// Runs until the token is cancelled. Never fails: while the database is away it tries again.
     pub async fn run_until(self, shutdown: CancellationToken) {
-        let mut pause = Pause::new();
+        let mut pause = self.link.pause();
         while !shutdown.is_cancelled() {
             let began = Instant::now();
             let wait = match self.link.call(async |session| self.look(session).await).await {
@@ -60,6 +60,7 @@ impl Observer {
                 }
             };
             tokio::select! {
+                biased;
                 () = shutdown.cancelled() => {}
                 () = tokio::time::sleep(wait) => {}
             }

@@ -15,16 +15,16 @@
 //!
 //! If the process dies at any await, nothing is half-done: each step is one statement.
 
+use crate::chance::Chance;
 use crate::client::Client;
 use crate::home::Home;
-use crate::link::{Link, Pause};
+use crate::link::Link;
 use crate::worker::DEFAULT_LEASE_TTL;
 use faultline_core::{State, WorkerId};
 use faultline_metrics::Metrics;
 use faultline_store::reap::{REAP_LIMIT, Reaped, Watch, bury, commits, queue_names, reap, watch};
 use faultline_store::{Plans, Result, Session, maintain};
-use rand::RngExt;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -58,6 +58,7 @@ const MAINTAIN_EVERY: Duration = Duration::from_secs(60);
 /// beside a server, so that a queue whose last worker died is looked after as well.
 pub struct Reaper {
     link: Link,
+    chance: Chance,
     queues: Queues,
     metrics: Metrics,
     lease_ttl: Duration,
@@ -74,7 +75,7 @@ pub struct Reaper {
     /// Whether no look has failed since the start, or contact has lasted for a lease time since the last that did.
     steady: bool,
     /// Workers whose presence is missing, and since when this process has seen that.
-    missing: HashMap<WorkerId, Instant>,
+    missing: BTreeMap<WorkerId, Instant>,
     /// How many rows a look covers: what can be running, and some more.
     look_at: i64,
     maintain_at: Instant,
@@ -99,7 +100,8 @@ impl Reaper {
     fn new(client: &Client, queues: Queues) -> Self {
         let now = Instant::now();
         Self {
-            link: Link::new(client.database().clone(), "reaper", Plans::InOrder),
+            link: Link::new(client, "reaper", Plans::InOrder),
+            chance: client.chance().clone(),
             queues,
             metrics: client.metrics().clone(),
             lease_ttl: DEFAULT_LEASE_TTL,
@@ -109,7 +111,7 @@ impl Reaper {
             tick: TICK,
             sessions: 0,
             steady: true,
-            missing: HashMap::new(),
+            missing: BTreeMap::new(),
             look_at: LOOK_BEYOND,
             maintain_at: now + Duration::from_secs(2),
         }
@@ -129,7 +131,7 @@ impl Reaper {
 
     /// The same, telling `see` what each look found.
     pub(crate) async fn run(mut self, shutdown: CancellationToken, see: impl Fn(&Watch)) {
-        let mut pause = Pause::new();
+        let mut pause = self.link.pause();
         while !shutdown.is_cancelled() {
             let wait = match self.look().await {
                 Ok(found) => {
@@ -147,6 +149,7 @@ impl Reaper {
             };
             self.next_look = Instant::now() + wait;
             tokio::select! {
+                biased;
                 () = shutdown.cancelled() => {}
                 () = tokio::time::sleep_until(self.next_look) => {}
             }
@@ -156,7 +159,7 @@ impl Reaper {
     /// A tick, shortened to the moment at which a missing worker's grace ends.
     fn until_next_look(&self) -> Duration {
         let now = Instant::now();
-        let tick = self.tick.mul_f64(rand::rng().random_range(0.9..1.0));
+        let tick = self.tick.mul_f64(self.chance.within(0.9..1.0));
         self.missing
             .values()
             .map(|since| *since + ABSENCE_GRACE)
@@ -223,7 +226,7 @@ impl Reaper {
             self.recover_expired(&found.expired).await?;
         }
         if now >= self.maintain_at {
-            self.maintain_at = now + MAINTAIN_EVERY.mul_f64(rand::rng().random_range(0.5..1.5));
+            self.maintain_at = now + MAINTAIN_EVERY.mul_f64(self.chance.within(0.5..1.5));
             match self.maintain().await {
                 Err(error) if !error.is_connection_fault() => {
                     tracing::warn!(%error, "maintenance failed; it is tried again");
@@ -406,7 +409,7 @@ mod tests {
             let mut reaper = Reaper::all_queues(&client).lease_ttl(Duration::from_millis(1500));
             reaper.look().await.unwrap();
             let first = reaper.contact_since.unwrap();
-            let other = Link::new(client.database().clone(), "test", Plans::Free);
+            let other = Link::new(&client, "test", Plans::Free);
             let lock = "begin; lock table faultline.workers in access exclusive mode";
             other.call(async |session| Ok(session.batch_execute(lock).await?)).await.unwrap();
             let wait = other.call(async |session| Ok(session.batch_execute("select pg_sleep(0.8); commit").await?));
@@ -484,7 +487,7 @@ mod tests {
             client.enqueue_raw("kind", serde_json::json!({})).await.unwrap();
             let (lease, owner) = (LeaseId::new(&mut rand::rng()), WorkerId::new(&mut rand::rng()));
             let (long, floors) = (Duration::from_secs(600), Floors::head());
-            let link = Link::new(client.database().clone(), "test", Plans::InOrder);
+            let link = Link::new(&client, "test", Plans::InOrder);
             let claimed = link.call(async |s| claim(s, "default", lease, owner, long, 1, &floors).await).await;
             assert_eq!(claimed.unwrap().len(), 1);
             reaper.look().await.unwrap();

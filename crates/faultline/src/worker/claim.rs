@@ -7,11 +7,12 @@
 //! If the answer of a claim is lost, its jobs may be running under a lease that nobody renews. The loop claims nothing else
 //! until it has found out; what it finds it runs. If the process dies instead, their leases run out.
 
-use crate::link::{Link, Pause};
+use crate::link::Link;
 use crate::run::Run;
 use crate::worker::attempt::{self, Verdict};
 use crate::worker::deadline::{BootTime, Deadline};
 use crate::worker::finish::{Ended, Finisher};
+use crate::worker::isolation::{ISOLATE_AFTER_CRASHES, ISOLATION_DELAY, Isolation};
 use crate::worker::rescue::Sent;
 use crate::worker::{Shared, Wake};
 use faultline_core::LeaseId;
@@ -19,10 +20,9 @@ use faultline_metrics::{Cause, Held, KindMetrics, MAX_KINDS, Operation, QueueMet
 use faultline_store::finish::{Ending, Finish};
 use faultline_store::lease::{ClaimedJob, Floors, claim, recover_claim};
 use faultline_store::{Error, Plans, Result};
-use rand::RngExt;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
@@ -39,10 +39,6 @@ const SWEEP_SHARE: u32 = 20;
 pub(crate) const RECOVER_BEYOND: i64 = 100_000;
 /// How long a job of an unknown kind waits before it is offered again; for people to deploy the handler.
 const UNKNOWN_KIND_DELAY: Duration = Duration::from_secs(30);
-/// Crashes after which a job runs beside no other such job of this worker.
-const ISOLATE_AFTER_CRASHES: i32 = 2;
-/// How long a job waits that may not run beside another one.
-const ISOLATION_DELAY: Duration = Duration::from_secs(2);
 /// How long a draining worker tries to find out about a lost claim.
 const LAST_RECOVERY: Duration = Duration::from_secs(5);
 
@@ -75,7 +71,7 @@ struct Unanswered {
 /// Claims for one queue until the worker drains.
 pub(crate) async fn run(shared: Arc<Shared>, queue: Arc<str>, slots: usize, finisher: Finisher) {
     let claimer = Claimer {
-        link: Link::new(shared.client.database().clone(), "claim", Plans::InOrder).at(shared.home.clone()),
+        link: Link::new(&shared.client, "claim", Plans::InOrder).at(shared.home.clone()),
         wake: shared.wake[&queue].clone(),
         free: Arc::new(Semaphore::new(slots)),
         floors: Floors::head(),
@@ -95,11 +91,12 @@ impl Claimer {
     async fn run(mut self) {
         let drain = self.shared.drain.clone();
         let _slots = Held::many(&self.metrics.slots, self.slots);
-        let mut pause = Pause::new();
+        let mut pause = self.link.pause();
         let mut more = true;
         while !drain.is_cancelled() {
             if !more && self.unanswered.is_none() {
                 tokio::select! {
+                    biased;
                     () = drain.cancelled() => break,
                     () = self.wake.hint.notified() => {}
                 }
@@ -115,6 +112,7 @@ impl Claimer {
                     tracing::warn!(queue = %self.queue, %error, ?wait, "could not claim; trying again");
                     more = true;
                     tokio::select! {
+                        biased;
                         () = drain.cancelled() => {}
                         () = tokio::time::sleep(wait) => {}
                     }
@@ -128,12 +126,14 @@ impl Claimer {
     async fn free_slots(&self, gather: bool) -> Option<usize> {
         let drain = &self.shared.drain;
         tokio::select! {
+            biased;
             () = drain.cancelled() => return None,
             permit = self.free.acquire() => drop(permit),
         }
         let wanted = u32::try_from((self.slots / 4).max(1)).unwrap_or(u32::MAX);
         if gather && self.free.available_permits() < wanted as usize {
             tokio::select! {
+                biased;
                 () = drain.cancelled() => return None,
                 _ = self.free.acquire_many(wanted) => {}
                 () = tokio::time::sleep(GATHER) => {}
@@ -181,7 +181,7 @@ impl Claimer {
     async fn claim(&mut self, limit: usize, floors: Floors) -> Result<(LeaseId, Vec<ClaimedJob>, Deadline)> {
         let at = BootTime::now();
         let deadline = Deadline::new(at, self.shared.lease_ttl);
-        let lease_id = LeaseId::new(&mut rand::rng());
+        let lease_id = self.shared.client.chance().draw(|mut random| LeaseId::new(&mut random));
         let registry = &self.shared.registry;
         registry.claim_sent(Sent { lease_id, queue: self.queue.clone(), floors: floors.clone(), at });
         let (queue, owner, ttl) = (self.queue.clone(), self.shared.id, self.shared.lease_ttl);
@@ -231,7 +231,7 @@ impl Claimer {
     fn plan_sweep(&mut self, cost: Duration) {
         let workers = u32::try_from(self.wake.workers.load(Ordering::Relaxed).max(1)).unwrap_or(u32::MAX);
         let every = SWEEP_EVERY.max(cost * SWEEP_SHARE).saturating_mul(workers);
-        self.next_sweep = Instant::now() + every.mul_f64(rand::rng().random_range(0.8..1.2));
+        self.next_sweep = Instant::now() + every.mul_f64(self.shared.client.chance().within(0.8..1.2));
     }
 
     async fn start(&mut self, claimed: Vec<ClaimedJob>, deadline: &Deadline) {
@@ -239,6 +239,9 @@ impl Claimer {
         if let Some(first) = claimed.first() {
             let lease = first.lease_id;
             tracing::debug!(name: "claimed", queue = %self.queue, %lease, jobs = claimed.len(), "claimed");
+        }
+        if self.shared.drain.is_cancelled() {
+            return self.give_back_unstarted(claimed, deadline);
         }
         let (suspects, others): (Vec<_>, Vec<_>) =
             claimed.into_iter().partition(|job| job.crashes >= ISOLATE_AFTER_CRASHES);
@@ -248,6 +251,15 @@ impl Claimer {
         }
         if !suspects.is_empty() {
             self.start_suspect(suspects, deadline).await;
+        }
+    }
+
+    /// A draining worker starts nothing any more, whatever a late answer brings. The jobs keep their places in the queue.
+    fn give_back_unstarted(&mut self, claimed: Vec<ClaimedJob>, deadline: &Deadline) {
+        for job in claimed {
+            let kind = self.count(&job);
+            self.shared.registry.insert(job.id, job.lease_id, self.queue.clone(), deadline.apart());
+            self.put_back(&job, kind, None, "the worker shut down".into(), Cause::Shutdown);
         }
     }
 
@@ -276,7 +288,7 @@ impl Claimer {
             let kind = self.count(&job);
             self.shared.registry.insert(job.id, job.lease_id, self.queue.clone(), deadline.apart());
             let reason = "it crashed its worker more than once and runs beside no other such job".to_owned();
-            ended.push(self.release(&job, kind, ISOLATION_DELAY, reason, Cause::Isolated));
+            ended.push(self.release(&job, kind, Some(ISOLATION_DELAY), reason, Cause::Isolated));
         }
         ended.is_empty() || self.finisher.end_now(&self.shared, &self.queue, ended).await
     }
@@ -287,7 +299,7 @@ impl Claimer {
         let Some(handler) = shared.handlers.get(&job.kind).cloned() else {
             let reason = format!("this worker has no handler for kind {}", job.kind);
             tracing::warn!(job = %job.id, kind = job.kind, "no handler for this kind; the job is put back");
-            return self.put_back(&job, kind, UNKNOWN_KIND_DELAY, reason, Cause::UnknownKind);
+            return self.put_back(&job, kind, Some(UNKNOWN_KIND_DELAY), reason, Cause::UnknownKind);
         };
         // A recovered claim may exceed the slots for a moment.
         let permit = self.free.clone().try_acquire_owned().ok();
@@ -297,21 +309,28 @@ impl Claimer {
         shared.handlers_running.spawn(run_one(attempt, (permit, isolation, used)));
     }
 
-    fn put_back(&self, job: &ClaimedJob, kind: Arc<KindMetrics>, delay: Duration, reason: String, cause: Cause) {
+    fn put_back(
+        &self,
+        job: &ClaimedJob,
+        kind: Arc<KindMetrics>,
+        delay: Option<Duration>,
+        reason: String,
+        cause: Cause,
+    ) {
         let (ended, finisher) = (self.release(job, kind, delay, reason, cause), self.finisher.clone());
         self.shared.handlers_running.spawn(async move { finisher.end(ended).await });
     }
 
-    /// What is to be told of a job that does not run here.
+    /// What is to be told of a job that does not run here. Without a delay it keeps its place in the queue.
     fn release(
         &self,
         job: &ClaimedJob,
         kind: Arc<KindMetrics>,
-        delay: Duration,
+        delay: Option<Duration>,
         reason: String,
         cause: Cause,
     ) -> Ended {
-        let delay = Some(delay.mul_f64(rand::rng().random_range(0.5..1.5)));
+        let delay = delay.map(|delay| delay.mul_f64(self.shared.client.chance().within(0.5..1.5)));
         let finish = Finish { id: job.id, lease_id: job.lease_id, ending: Ending::Release { delay, reason } };
         self.shared.registry.finishing(job.id, job.lease_id);
         Ended { queue: self.queue.clone(), finish, kind, cause: Some(cause) }
@@ -320,7 +339,7 @@ impl Claimer {
     /// A draining worker gives back what a lost claim may hold.
     async fn recover_before_the_end(&mut self) {
         let until = Instant::now() + LAST_RECOVERY;
-        let mut pause = Pause::new();
+        let mut pause = self.link.pause();
         while let Some(Unanswered { lease_id, floors, deadline }) = self.unanswered.clone() {
             let queue = self.queue.clone();
             let found = self
@@ -331,11 +350,7 @@ impl Claimer {
                 Ok(found) => {
                     self.shared.registry.claim_known(lease_id);
                     self.found_out(lease_id, &found);
-                    for job in found {
-                        let kind = self.count(&job);
-                        self.shared.registry.insert(job.id, job.lease_id, self.queue.clone(), deadline.apart());
-                        self.put_back(&job, kind, Duration::ZERO, "the worker shut down".into(), Cause::Shutdown);
-                    }
+                    self.give_back_unstarted(found, &deadline);
                 }
                 Err(error) if Instant::now() >= until => {
                     self.shared.client.metrics().engine().resolved(Operation::Claim, Resolution::Unknown);
@@ -361,7 +376,7 @@ struct Attempt {
 async fn run_one(attempt: Attempt, held: (Option<OwnedSemaphorePermit>, Option<Isolation>, Held)) {
     let Attempt { shared, handler, run, kind, finisher } = attempt;
     let (id, lease_id, queue) = (run.id(), run.lease_id(), Arc::<str>::from(run.queue()));
-    let fraction = rand::rng().random_range(0.0..1.0);
+    let fraction = shared.client.chance().within(0.0..1.0);
     #[cfg(feature = "mutants")]
     let fraction = if faultline_store::mutants::on("no-jitter") { 1.0 } else { fraction };
     let began = Instant::now();
@@ -381,21 +396,5 @@ async fn run_one(attempt: Attempt, held: (Option<OwnedSemaphorePermit>, Option<I
             shared.counters.leases_lost.fetch_add(1, Ordering::Relaxed);
             tracing::warn!(job = %id, lease = %lease_id, "the lease was lost; the handler was stopped");
         }
-    }
-}
-
-/// The right to run a job that crashed its worker more than once: one at a time.
-struct Isolation(Arc<AtomicBool>);
-
-impl Isolation {
-    fn take(isolated: &Arc<AtomicBool>) -> Option<Self> {
-        let was_taken = isolated.swap(true, Ordering::AcqRel);
-        (!was_taken).then(|| Self(isolated.clone()))
-    }
-}
-
-impl Drop for Isolation {
-    fn drop(&mut self) {
-        self.0.store(false, Ordering::Release);
     }
 }

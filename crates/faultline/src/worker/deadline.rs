@@ -17,6 +17,10 @@ pub(crate) struct BootTime {
 
 impl BootTime {
     pub(crate) fn now() -> Self {
+        #[cfg(feature = "simulation")]
+        if let Some(ns) = crate::chance::simulated_ns() {
+            return Self { ns };
+        }
         #[cfg(target_os = "linux")]
         const CLOCK: ClockId = ClockId::Boottime;
         // Elsewhere this one goes on during a suspension, or there is none that does.

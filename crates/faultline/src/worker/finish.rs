@@ -5,7 +5,7 @@
 //! and the jobs run again: at least once.
 
 use crate::failure::Failure;
-use crate::link::{Link, Pause};
+use crate::link::Link;
 use crate::run::Run;
 use crate::worker::Shared;
 use crate::worker::attempt::ending;
@@ -14,8 +14,7 @@ use faultline_metrics::{Cause, End, Held, KindMetrics, Metrics, Operation, Resol
 use faultline_store::finish::{Ending, Finish, Finished, finish, look};
 use faultline_store::{Error, Plans};
 use std::borrow::Borrow;
-use std::collections::HashMap;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -100,7 +99,7 @@ impl Finisher {
         fraction: f64,
     ) {
         let (id, lease_id) = (run.id(), run.lease_id());
-        let mut pause = Pause::new();
+        let mut pause = self.link.pause();
         let seen = loop {
             match self.link.call(async |session| look(session, id, lease_id).await).await {
                 Ok(seen) => break seen,
@@ -120,7 +119,7 @@ impl Finisher {
 /// Starts the loop; it ends when every [`Finisher`] is gone and everything is told.
 pub(crate) fn start(shared: Arc<Shared>) -> (Finisher, JoinHandle<()>) {
     let (sender, receiver) = mpsc::channel(MAX_WAITING);
-    let link = Arc::new(Link::new(shared.client.database().clone(), "finish", Plans::ById).at(shared.home.clone()));
+    let link = Arc::new(Link::new(&shared.client, "finish", Plans::ById).at(shared.home.clone()));
     let metrics = shared.client.metrics().clone();
     (Finisher { sender, link: link.clone(), metrics }, tokio::spawn(run(shared, receiver, link)))
 }
@@ -128,7 +127,7 @@ pub(crate) fn start(shared: Arc<Shared>) -> (Finisher, JoinHandle<()>) {
 async fn run(shared: Arc<Shared>, mut receiver: mpsc::Receiver<Waiting>, link: Arc<Link>) {
     let mut batch = Vec::with_capacity(FINISH_LIMIT);
     while receiver.recv_many(&mut batch, FINISH_LIMIT).await > 0 {
-        let mut queues: HashMap<Arc<str>, Vec<Waiting>> = HashMap::new();
+        let mut queues: BTreeMap<Arc<str>, Vec<Waiting>> = BTreeMap::new();
         for waiting in batch.drain(..) {
             queues.entry(waiting.ended.queue.clone()).or_default().push(waiting);
         }
@@ -141,7 +140,7 @@ async fn run(shared: Arc<Shared>, mut receiver: mpsc::Receiver<Waiting>, link: A
 /// Ends attempts of one queue, halving the batch around what the database refuses to hold.
 async fn flush(shared: &Shared, link: &Link, queue: &Arc<str>, waiting: Vec<Waiting>) {
     let metrics = shared.client.metrics().engine();
-    let mut pause = Pause::new();
+    let mut pause = link.pause();
     let mut parts = VecDeque::from([waiting]);
     let mut unanswered = 0;
     while let Some(mut part) = parts.pop_front() {

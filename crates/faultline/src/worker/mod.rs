@@ -8,11 +8,15 @@
 //! - [`crate::reaper`] looks after the queues
 //!
 //! A claimed job is in the [`registry`] from the claim's answer to its finish's answer, and renewed for as long.
+//!
+//! Every `select!` is biased, with what ends the loop first: nothing is claimed after the word to stop, and the same seed leads
+//! to the same run (crates/faultline-sim).
 
 mod attempt;
 mod claim;
 mod deadline;
 mod finish;
+mod isolation;
 pub(crate) mod registry;
 mod renew;
 mod rescue;
@@ -31,7 +35,7 @@ use faultline_metrics::{Leases, QueueMetrics};
 use faultline_store::presence::WorkerFacts;
 use registry::Registry;
 use serde::Serialize;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -52,7 +56,8 @@ const MIN_LEASE_TTL: Duration = Duration::from_millis(300);
 const MAX_LEASE_TTL: Duration = Duration::from_secs(3600);
 /// Jobs of one worker that run at once, at most: each is held in memory with its payload.
 const MAX_SLOTS: usize = 100_000;
-/// After the grace, how long stopped handlers may take to reach their next await, and the last finishes to be told.
+/// After the grace, how long stopped handlers may take to reach their next await; then the last finishes to be told; then the
+/// loops to say goodbye.
 const LAST_WORDS: Duration = Duration::from_secs(10);
 
 /// Runs handlers for the jobs of some queues.
@@ -141,10 +146,10 @@ pub(crate) struct Shared {
     pub(crate) handlers: Handlers,
     pub(crate) counters: Counters,
     /// One for each queue.
-    pub(crate) metrics: HashMap<Arc<str>, QueueMetrics>,
+    pub(crate) metrics: BTreeMap<Arc<str>, QueueMetrics>,
     pub(crate) leases: Arc<Leases>,
     /// Wakes the claim loop of a queue.
-    pub(crate) wake: HashMap<Arc<str>, Arc<Wake>>,
+    pub(crate) wake: BTreeMap<Arc<str>, Arc<Wake>>,
     /// Cancelled when the worker must stop claiming: a signal, or an operator's word.
     pub(crate) drain: CancellationToken,
     pub(crate) handlers_running: TaskTracker,
@@ -288,8 +293,9 @@ impl Worker {
         let queues = self.checked_queues()?;
         tokio::pin!(shutdown);
         tokio::select! {
-            usable = self.until_usable() => usable?,
+            biased;
             () = &mut shutdown => return Ok(Summary::default()),
+            usable = self.until_usable() => usable?,
         }
         let grace = self.grace;
         let (facts, shared) = self.prepare(&queues);
@@ -305,28 +311,33 @@ impl Worker {
         tracing::info!(worker = %shared.id, queues = ?facts.queues, "the worker has started");
 
         tokio::select! {
+            biased;
             () = &mut shutdown => {}
             () = shared.drain.cancelled() => {}
         }
         tracing::info!(worker = %shared.id, running = shared.registry.len(), "the worker drains");
         shared.drain.cancel();
-        claims.wait().await;
-        shared.handlers_running.close();
-        let running = shared.registry.len();
-        tracing::debug!(name: "draining", worker = %shared.id, running, "claims no more and waits for its handlers");
-        if tokio::time::timeout(grace, shared.handlers_running.wait()).await.is_err() {
+        // A claim on its way is waited for beside the handlers, since its answer may be long in coming: the grace counts from here.
+        let work = async {
+            claims.wait().await;
+            shared.handlers_running.close();
+            let running = shared.registry.len();
+            tracing::debug!(name: "draining", worker = %shared.id, running, "claims no more and waits for its handlers");
+            shared.handlers_running.wait().await;
+        };
+        tokio::pin!(work);
+        if tokio::time::timeout(grace, &mut work).await.is_err() {
             shared.registry.drain();
             // A handler that blocks its thread can't be stopped; its lease runs out.
-            let _ = tokio::time::timeout(LAST_WORDS, shared.handlers_running.wait()).await;
+            let _ = tokio::time::timeout(LAST_WORDS, work).await;
         }
         drop(finisher);
         if tokio::time::timeout(LAST_WORDS, finishing).await.is_err() {
             tracing::warn!(worker = %shared.id, "the last finishes could not be told; their jobs will be recovered");
         }
         stop_services.cancel();
-        let _ = reaper.await;
-        // The thread ends by itself within the time limit of its last statement.
-        let _ = tokio::time::timeout(LAST_WORDS, renewal).await;
+        // Both end by themselves within the time limit of their last statement.
+        let _ = tokio::time::timeout(LAST_WORDS, async { tokio::join!(reaper, renewal) }).await;
         let summary = shared.counters.summary();
         tracing::info!(worker = %shared.id, ?summary, "the worker has stopped");
         Ok(summary)
@@ -334,7 +345,7 @@ impl Worker {
 
     /// Waits while the database is away.
     async fn until_usable(&self) -> Result<(), Error> {
-        let mut pause = Pause::new();
+        let mut pause = Pause::new(self.client.chance());
         loop {
             match self.client.check_schema().await {
                 Ok(_) => return Ok(()),
@@ -371,7 +382,7 @@ impl Worker {
     }
 
     fn prepare(self, queues: &[(Arc<str>, usize)]) -> (WorkerFacts, Arc<Shared>) {
-        let id = WorkerId::new(&mut rand::rng());
+        let id = self.client.chance().draw(|mut random| WorkerId::new(&mut random));
         #[cfg(feature = "mutants")]
         let id = if faultline_store::mutants::on("owner-is-host-name") { id_of_host() } else { id };
         let slots: usize = queues.iter().map(|(_, slots)| slots).sum();

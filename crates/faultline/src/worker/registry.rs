@@ -3,7 +3,7 @@
 use crate::worker::deadline::{BootTime, Deadline};
 use crate::worker::rescue::Sent;
 use faultline_core::{JobId, LeaseId};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
@@ -87,13 +87,13 @@ struct Held {
 /// The jobs that this process holds. A job stays in here until its finish is answered, so that its lease is renewed as long.
 #[derive(Default)]
 pub(crate) struct Registry {
-    held: Mutex<HashMap<JobId, Held>>,
+    held: Mutex<BTreeMap<JobId, Held>>,
     /// Claims whose jobs are not in `held` yet; one a queue at most.
-    sent: Mutex<HashMap<LeaseId, Sent>>,
+    sent: Mutex<BTreeMap<LeaseId, Sent>>,
 }
 
 impl Registry {
-    fn held(&self) -> MutexGuard<'_, HashMap<JobId, Held>> {
+    fn held(&self) -> MutexGuard<'_, BTreeMap<JobId, Held>> {
         // No code that holds the lock can panic half-way through a change.
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -172,8 +172,8 @@ impl Registry {
     }
 
     /// What can be renewed, by queue.
-    pub(crate) fn by_queue(&self) -> HashMap<Arc<str>, Vec<(JobId, LeaseId)>> {
-        let mut queues: HashMap<Arc<str>, Vec<(JobId, LeaseId)>> = HashMap::new();
+    pub(crate) fn by_queue(&self) -> BTreeMap<Arc<str>, Vec<(JobId, LeaseId)>> {
+        let mut queues: BTreeMap<Arc<str>, Vec<(JobId, LeaseId)>> = BTreeMap::new();
         for (id, job) in self.held().iter().filter(|(_, job)| !job.in_transaction) {
             queues.entry(job.queue.clone()).or_default().push((*id, job.lease_id));
         }

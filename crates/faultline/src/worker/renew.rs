@@ -51,15 +51,18 @@ pub(crate) fn start(shared: Arc<Shared>, facts: WorkerFacts, stop: CancellationT
         });
         return receiver;
     });
+    #[cfg(feature = "simulation")]
+    if shared.client.database().simulation().is_some() {
+        tokio::spawn(async move {
+            keep_all(&shared, &facts, &stop).await;
+            let _ = ended.send(());
+        });
+        return receiver;
+    }
     let spawned = std::thread::Builder::new().name("faultline-renew".into()).spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         match runtime {
-            Ok(runtime) => runtime.block_on(async {
-                tokio::select! {
-                    () = run(&shared, &facts, &stop) => {}
-                    () = stop_overdue(&shared), if shared.strict => {}
-                }
-            }),
+            Ok(runtime) => runtime.block_on(keep_all(&shared, &facts, &stop)),
             Err(error) => no_thread(&shared, &error),
         }
         // Nobody may be waiting any more.
@@ -77,10 +80,18 @@ fn no_thread(shared: &Shared, error: &std::io::Error) {
     shared.drain.cancel();
 }
 
+async fn keep_all(shared: &Shared, facts: &WorkerFacts, stop: &CancellationToken) {
+    tokio::select! {
+        biased;
+        () = run(shared, facts, stop) => {}
+        () = stop_overdue(shared), if shared.strict => {}
+    }
+}
+
 async fn run(shared: &Shared, facts: &WorkerFacts, stop: &CancellationToken) {
     // After an outage others hold off for one lease time: many tries fit into it.
-    let mut pause = Pause::at_most(shared.lease_ttl / TRIES);
-    let rescue = Link::new(shared.client.database().clone(), "rescue", Plans::InOrder);
+    let mut pause = Pause::at_most(shared.client.chance(), shared.lease_ttl / TRIES);
+    let rescue = Link::new(&shared.client, "rescue", Plans::InOrder);
     while !stop.is_cancelled() {
         let kept = keep(shared, facts, stop, &mut pause, &rescue).await;
         shared.client.database().note(&kept);
@@ -91,6 +102,7 @@ async fn run(shared: &Shared, facts: &WorkerFacts, stop: &CancellationToken) {
                 let wait = pause.next();
                 tracing::warn!(worker = %facts.id, held = shared.registry.len(), %error, ?wait, "renewals failed; trying again");
                 tokio::select! {
+                    biased;
                     () = stop.cancelled() => {}
                     () = tokio::time::sleep(wait) => {}
                 }
@@ -144,6 +156,7 @@ async fn keep_on(
     let mut renew_at = Instant::now();
     loop {
         tokio::select! {
+            biased;
             () = stop_token.cancelled() => {
                 within(GOODBYE, stop(session, facts.id)).await?;
                 return Ok(());

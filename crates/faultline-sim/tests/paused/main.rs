@@ -1,0 +1,11 @@
+//! The real loops of workers under paused time; see the crate's documentation.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod answers;
+mod common;
+mod outage;
+mod presence;
+mod renewals;
+mod seeds;
+mod shutdown;
+mod takeover;
