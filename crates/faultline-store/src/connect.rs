@@ -21,6 +21,9 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 /// How long opening one connection to one host may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// What comes after the connection may take as long in all: TLS, authentication, settings. A server that was stopped still
+/// accepts connections, and a network may fall silent at any moment.
+const GREETING_TIMEOUT: Duration = Duration::from_secs(5);
 /// Unacknowledged data older than this ends the connection.
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(15);
 /// A silent connection is probed after this long, and given up after five probes at the interval below.
@@ -124,6 +127,13 @@ impl Connector {
     /// Hosts and database, without user and password: fit for a log.
     pub(crate) fn shown(&self) -> &str {
         &self.shown
+    }
+
+    /// How long opening a session may take: the time of each host, and of the greeting of one.
+    pub(crate) fn open_timeout(&self) -> Duration {
+        let hosts = u32::try_from(self.config.get_hosts().len()).unwrap_or(u32::MAX);
+        let each = self.config.get_connect_timeout().copied().unwrap_or(CONNECT_TIMEOUT);
+        each.saturating_mul(hosts).saturating_add(GREETING_TIMEOUT)
     }
 
     /// Opens a session and counts it. Notifications go to `notifications`, where given.

@@ -188,8 +188,12 @@ impl Database {
     ) -> Result<Session> {
         let name = format!("{} {purpose}", self.name);
         let metrics = self.metrics.database().sessions(&name);
-        let opened = self.connector.open(&name, &metrics, plans, notifications).await;
-        Ok(Session { client: opened.map_err(|e| Error::from(e).before_sending())?, metrics })
+        let opened = self.connector.open(&name, &metrics, plans, notifications);
+        let client = tokio::time::timeout(self.connector.open_timeout(), opened)
+            .await
+            .map_err(|_| Error::Unreachable { reason: "no session within the time limit".into() })?
+            .map_err(|e| Error::from(e).before_sending())?;
+        Ok(Session { client, metrics })
     }
 }
 

@@ -12,6 +12,7 @@ use crate::run::Run;
 use crate::worker::attempt::{self, Verdict};
 use crate::worker::deadline::{BootTime, Deadline};
 use crate::worker::finish::{Ended, Finisher};
+use crate::worker::isolation::Isolation;
 use crate::worker::rescue::Sent;
 use crate::worker::{Shared, Wake};
 use faultline_core::LeaseId;
@@ -22,7 +23,7 @@ use faultline_store::{Error, Plans, Result};
 use rand::RngExt;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
@@ -240,6 +241,9 @@ impl Claimer {
             let lease = first.lease_id;
             tracing::debug!(name: "claimed", queue = %self.queue, %lease, jobs = claimed.len(), "claimed");
         }
+        if self.shared.drain.is_cancelled() {
+            return self.give_back_unstarted(claimed, deadline);
+        }
         let (suspects, others): (Vec<_>, Vec<_>) =
             claimed.into_iter().partition(|job| job.crashes >= ISOLATE_AFTER_CRASHES);
         for job in others {
@@ -248,6 +252,15 @@ impl Claimer {
         }
         if !suspects.is_empty() {
             self.start_suspect(suspects, deadline).await;
+        }
+    }
+
+    /// A draining worker starts nothing any more, whatever a late answer brings. The jobs keep their places in the queue.
+    fn give_back_unstarted(&mut self, claimed: Vec<ClaimedJob>, deadline: &Deadline) {
+        for job in claimed {
+            let kind = self.count(&job);
+            self.shared.registry.insert(job.id, job.lease_id, self.queue.clone(), deadline.apart());
+            self.put_back(&job, kind, None, "the worker shut down".into(), Cause::Shutdown);
         }
     }
 
@@ -276,7 +289,7 @@ impl Claimer {
             let kind = self.count(&job);
             self.shared.registry.insert(job.id, job.lease_id, self.queue.clone(), deadline.apart());
             let reason = "it crashed its worker more than once and runs beside no other such job".to_owned();
-            ended.push(self.release(&job, kind, ISOLATION_DELAY, reason, Cause::Isolated));
+            ended.push(self.release(&job, kind, Some(ISOLATION_DELAY), reason, Cause::Isolated));
         }
         ended.is_empty() || self.finisher.end_now(&self.shared, &self.queue, ended).await
     }
@@ -287,7 +300,7 @@ impl Claimer {
         let Some(handler) = shared.handlers.get(&job.kind).cloned() else {
             let reason = format!("this worker has no handler for kind {}", job.kind);
             tracing::warn!(job = %job.id, kind = job.kind, "no handler for this kind; the job is put back");
-            return self.put_back(&job, kind, UNKNOWN_KIND_DELAY, reason, Cause::UnknownKind);
+            return self.put_back(&job, kind, Some(UNKNOWN_KIND_DELAY), reason, Cause::UnknownKind);
         };
         // A recovered claim may exceed the slots for a moment.
         let permit = self.free.clone().try_acquire_owned().ok();
@@ -297,21 +310,28 @@ impl Claimer {
         shared.handlers_running.spawn(run_one(attempt, (permit, isolation, used)));
     }
 
-    fn put_back(&self, job: &ClaimedJob, kind: Arc<KindMetrics>, delay: Duration, reason: String, cause: Cause) {
+    fn put_back(
+        &self,
+        job: &ClaimedJob,
+        kind: Arc<KindMetrics>,
+        delay: Option<Duration>,
+        reason: String,
+        cause: Cause,
+    ) {
         let (ended, finisher) = (self.release(job, kind, delay, reason, cause), self.finisher.clone());
         self.shared.handlers_running.spawn(async move { finisher.end(ended).await });
     }
 
-    /// What is to be told of a job that does not run here.
+    /// What is to be told of a job that does not run here. Without a delay it keeps its place in the queue.
     fn release(
         &self,
         job: &ClaimedJob,
         kind: Arc<KindMetrics>,
-        delay: Duration,
+        delay: Option<Duration>,
         reason: String,
         cause: Cause,
     ) -> Ended {
-        let delay = Some(delay.mul_f64(rand::rng().random_range(0.5..1.5)));
+        let delay = delay.map(|delay| delay.mul_f64(rand::rng().random_range(0.5..1.5)));
         let finish = Finish { id: job.id, lease_id: job.lease_id, ending: Ending::Release { delay, reason } };
         self.shared.registry.finishing(job.id, job.lease_id);
         Ended { queue: self.queue.clone(), finish, kind, cause: Some(cause) }
@@ -331,11 +351,7 @@ impl Claimer {
                 Ok(found) => {
                     self.shared.registry.claim_known(lease_id);
                     self.found_out(lease_id, &found);
-                    for job in found {
-                        let kind = self.count(&job);
-                        self.shared.registry.insert(job.id, job.lease_id, self.queue.clone(), deadline.apart());
-                        self.put_back(&job, kind, Duration::ZERO, "the worker shut down".into(), Cause::Shutdown);
-                    }
+                    self.give_back_unstarted(found, &deadline);
                 }
                 Err(error) if Instant::now() >= until => {
                     self.shared.client.metrics().engine().resolved(Operation::Claim, Resolution::Unknown);
@@ -381,21 +397,5 @@ async fn run_one(attempt: Attempt, held: (Option<OwnedSemaphorePermit>, Option<I
             shared.counters.leases_lost.fetch_add(1, Ordering::Relaxed);
             tracing::warn!(job = %id, lease = %lease_id, "the lease was lost; the handler was stopped");
         }
-    }
-}
-
-/// The right to run a job that crashed its worker more than once: one at a time.
-struct Isolation(Arc<AtomicBool>);
-
-impl Isolation {
-    fn take(isolated: &Arc<AtomicBool>) -> Option<Self> {
-        let was_taken = isolated.swap(true, Ordering::AcqRel);
-        (!was_taken).then(|| Self(isolated.clone()))
-    }
-}
-
-impl Drop for Isolation {
-    fn drop(&mut self) {
-        self.0.store(false, Ordering::Release);
     }
 }

@@ -13,6 +13,7 @@ mod attempt;
 mod claim;
 mod deadline;
 mod finish;
+mod isolation;
 pub(crate) mod registry;
 mod renew;
 mod rescue;
@@ -52,7 +53,8 @@ const MIN_LEASE_TTL: Duration = Duration::from_millis(300);
 const MAX_LEASE_TTL: Duration = Duration::from_secs(3600);
 /// Jobs of one worker that run at once, at most: each is held in memory with its payload.
 const MAX_SLOTS: usize = 100_000;
-/// After the grace, how long stopped handlers may take to reach their next await, and the last finishes to be told.
+/// After the grace, how long stopped handlers may take to reach their next await; then the last finishes to be told; then the
+/// loops to say goodbye.
 const LAST_WORDS: Duration = Duration::from_secs(10);
 
 /// Runs handlers for the jobs of some queues.
@@ -310,23 +312,27 @@ impl Worker {
         }
         tracing::info!(worker = %shared.id, running = shared.registry.len(), "the worker drains");
         shared.drain.cancel();
-        claims.wait().await;
-        shared.handlers_running.close();
-        let running = shared.registry.len();
-        tracing::debug!(name: "draining", worker = %shared.id, running, "claims no more and waits for its handlers");
-        if tokio::time::timeout(grace, shared.handlers_running.wait()).await.is_err() {
+        // A claim on its way is waited for beside the handlers, since its answer may be long in coming: the grace counts from here.
+        let work = async {
+            claims.wait().await;
+            shared.handlers_running.close();
+            let running = shared.registry.len();
+            tracing::debug!(name: "draining", worker = %shared.id, running, "claims no more and waits for its handlers");
+            shared.handlers_running.wait().await;
+        };
+        tokio::pin!(work);
+        if tokio::time::timeout(grace, &mut work).await.is_err() {
             shared.registry.drain();
             // A handler that blocks its thread can't be stopped; its lease runs out.
-            let _ = tokio::time::timeout(LAST_WORDS, shared.handlers_running.wait()).await;
+            let _ = tokio::time::timeout(LAST_WORDS, work).await;
         }
         drop(finisher);
         if tokio::time::timeout(LAST_WORDS, finishing).await.is_err() {
             tracing::warn!(worker = %shared.id, "the last finishes could not be told; their jobs will be recovered");
         }
         stop_services.cancel();
-        let _ = reaper.await;
-        // The thread ends by itself within the time limit of its last statement.
-        let _ = tokio::time::timeout(LAST_WORDS, renewal).await;
+        // Both end by themselves within the time limit of their last statement.
+        let _ = tokio::time::timeout(LAST_WORDS, async { tokio::join!(reaper, renewal) }).await;
         let summary = shared.counters.summary();
         tracing::info!(worker = %shared.id, ?summary, "the worker has stopped");
         Ok(summary)
