@@ -22,5 +22,6 @@ pub(crate) const DRILL: Drill = Drill {
         run.unhurt = true;
         run.idle_in_transaction_bound_us = 3_000_000;
     },
+    fast: false,
     ..Drill::CALM
 };

@@ -32,6 +32,7 @@ pub(crate) const DRILL: Drill = Drill {
         Work { ms, step_ms: 50, ..Work::calm(rng, number) }
     },
     settle: |run| run.unhurt = true,
+    fast: false,
     ..Drill::CALM
 };
 

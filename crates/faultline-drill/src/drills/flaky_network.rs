@@ -24,6 +24,7 @@ pub(crate) const DRILL: Drill = Drill {
     plan,
     work: |rng, number| Work { hold_ms: 20, ..Work::calm(rng, number) },
     settle: |run| run.unhurt = true,
+    fast: false,
     ..Drill::CALM
 };
 

@@ -26,5 +26,6 @@ pub(crate) const DRILL: Drill = Drill {
         run.unhurt = true;
         run.claim_p99_bound_us = 250_000;
     },
+    fast: false,
     ..Drill::CALM
 };

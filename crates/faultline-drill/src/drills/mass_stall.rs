@@ -27,6 +27,7 @@ pub(crate) const DRILL: Drill = Drill {
         tx: number.is_multiple_of(4),
         ..Work::calm(rng, number)
     },
+    fast: false,
     ..Drill::CALM
 };
 

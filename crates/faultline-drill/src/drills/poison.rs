@@ -1,6 +1,6 @@
 //! Jobs that kill the process that runs them.
 
-use crate::catalogue::{Drill, Load, Scene};
+use crate::catalogue::{DEFAULT_LEASE, Drill, Load, Scene};
 use crate::work::{How, Work};
 use faultline_check::witness::Required;
 use std::time::Duration;
@@ -10,7 +10,7 @@ const KINDS: [How; 3] = [How::Abort, How::Overflow, How::Memory];
 /// The number of the first job that kills.
 const FIRST: u64 = 10;
 /// From one to the next, in jobs: time for it to be contained. Two at once could both cost the same neighbour an attempt.
-const EVERY: u64 = 200;
+const EVERY: u64 = 65;
 /// Starts of a job at most: what poison takes with it must do with less.
 const MAX_ATTEMPTS: i32 = 3;
 /// What a worker may use, MiB of addresses: its threads reserve much more than they touch.
@@ -19,14 +19,17 @@ const MEMORY_MIB: u64 = 4096;
 pub(crate) const DRILL: Drill = Drill {
     name: "poison",
     summary: "jobs that abort their worker, overflow its stack, or use up its memory",
-    duration: Duration::from_secs(26),
+    duration: Duration::from_secs(28),
     required: &[(Required::Success, 10), (Required::Exit, 9), (Required::CrashLoop, 3)],
+    // A dead worker is known by its session, and its jobs are judged together: leases shorter than the grace run out one by one.
+    lease_ttl: DEFAULT_LEASE,
     scene: Scene { mortal: true, memory_mib: Some(MEMORY_MIB), ..Drill::CALM.scene },
-    load: Load { max_attempts: MAX_ATTEMPTS, ..Drill::CALM.load },
+    // One client: how fast the machine is makes little of a difference to when the next one comes.
+    load: Load { clients: 1, pause: Duration::from_millis(130), max_attempts: MAX_ATTEMPTS, ..Drill::CALM.load },
     work: |rng, number| {
         let kind = usize::try_from(number / EVERY).ok().and_then(|n| KINDS.get(n));
         let fail = kind.copied().filter(|_| number % EVERY == FIRST);
-        Work { ms: 300, fail, times: i32::MAX, ..Work::calm(rng, number) }
+        Work { ms: 800, fail, times: i32::MAX, ..Work::calm(rng, number) }
     },
     ..Drill::CALM
 };

@@ -33,6 +33,7 @@ pub(crate) const DRILL: Drill = Drill {
         Work { ms: rng.random_range(100..600), hold_ms: rng.random_range(0..200), blocking: true, ..calm }
     },
     settle: |run| run.recovery_bound_us = RECOVERY_BOUND_US,
+    fast: false,
     ..Drill::CALM
 };
 

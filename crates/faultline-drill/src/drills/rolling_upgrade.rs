@@ -24,6 +24,7 @@ pub(crate) const DRILL: Drill = Drill {
         run.unhurt = true;
         run.uninterrupted = true;
     },
+    fast: false,
     ..Drill::CALM
 };
 

@@ -23,6 +23,7 @@ pub(crate) const DRILL: Drill = Drill {
         // A side is looked after when the first reaper's session has come to it, at the last scattering at the latest.
         run.reap_bound_us = 15_000_000;
     },
+    fast: false,
     ..Drill::CALM
 };
 
