@@ -153,7 +153,7 @@ impl Run {
     pub(crate) fn begin_complete_in(&self, result: &impl Serialize) -> Result<Option<Box<RawValue>>, Error> {
         let text = serde_json::to_string(result).map_err(Error::Payload)?;
         // From here on a renewal that misses the row says nothing: the transaction may have committed.
-        self.inner.registry.in_transaction(self.id(), self.lease_id());
+        self.inner.registry.finishing(self.id(), self.lease_id());
         self.inner.completed_in.store(true, Ordering::Release);
         Ok((text != "null").then(|| json::storable_result(&text)))
     }

@@ -79,9 +79,6 @@ struct Held {
     stop: Stop,
     /// Set when the finish is on its way: a renewal that misses the row then says nothing.
     finishing: bool,
-    /// Set by `complete_in`, cleared when the handler has ended: its transaction holds the row. A renewal would wait for it, and
-    /// all others of this worker with it; and no reaper takes a row that is locked.
-    in_transaction: bool,
 }
 
 /// The jobs that this process holds. A job stays in here until its finish is answered, so that its lease is renewed as long.
@@ -100,7 +97,7 @@ impl Registry {
 
     pub(crate) fn insert(&self, id: JobId, lease_id: LeaseId, queue: Arc<str>, deadline: Deadline) -> Stop {
         let stop = Stop::new(deadline);
-        self.held().insert(id, Held { lease_id, queue, stop: stop.clone(), finishing: false, in_transaction: false });
+        self.held().insert(id, Held { lease_id, queue, stop: stop.clone(), finishing: false });
         stop
     }
 
@@ -124,7 +121,7 @@ impl Registry {
         if known.contains_key(&sent.lease_id) {
             let stop = Stop::new(Deadline::new(sent.at, ttl));
             let (lease_id, queue) = (sent.lease_id, sent.queue.clone());
-            let held = Held { lease_id, queue, stop, finishing: false, in_transaction: false };
+            let held = Held { lease_id, queue, stop, finishing: false };
             // One of an earlier claim of ours is still to be told of its end.
             self.held().entry(id).or_insert(held);
         }
@@ -141,14 +138,7 @@ impl Registry {
     /// The finish of the attempt is on its way.
     pub(crate) fn finishing(&self, id: JobId, lease_id: LeaseId) {
         if let Some(job) = self.held().get_mut(&id).filter(|job| job.lease_id == lease_id) {
-            (job.finishing, job.in_transaction) = (true, false);
-        }
-    }
-
-    /// The handler finishes the attempt inside a transaction of its own.
-    pub(crate) fn in_transaction(&self, id: JobId, lease_id: LeaseId) {
-        if let Some(job) = self.held().get_mut(&id).filter(|job| job.lease_id == lease_id) {
-            (job.finishing, job.in_transaction) = (true, true);
+            job.finishing = true;
         }
     }
 
@@ -171,10 +161,10 @@ impl Registry {
         self.held().len()
     }
 
-    /// What can be renewed, by queue.
+    /// Everything held, by queue.
     pub(crate) fn by_queue(&self) -> BTreeMap<Arc<str>, Vec<(JobId, LeaseId)>> {
         let mut queues: BTreeMap<Arc<str>, Vec<(JobId, LeaseId)>> = BTreeMap::new();
-        for (id, job) in self.held().iter().filter(|(_, job)| !job.in_transaction) {
+        for (id, job) in self.held().iter() {
             queues.entry(job.queue.clone()).or_default().push((*id, job.lease_id));
         }
         queues
