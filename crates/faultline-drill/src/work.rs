@@ -41,6 +41,9 @@ impl How {
 pub(crate) struct Work {
     /// How long the handler works.
     pub(crate) ms: u64,
+    /// How much longer from the second attempt on.
+    #[serde(default)]
+    pub(crate) again_ms: u64,
     /// Whether it writes its effect, and its job's success, in one transaction.
     #[serde(default)]
     pub(crate) tx: bool,

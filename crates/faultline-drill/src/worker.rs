@@ -150,7 +150,8 @@ impl Shared {
         if work.sessions_ms > 0 {
             handler::take_sessions(&self.client, Duration::from_millis(work.sessions_ms), &self.history).await;
         }
-        let half = Duration::from_millis(work.ms / 2);
+        let again_ms = if run.attempt() > 1 { work.again_ms } else { 0 };
+        let half = Duration::from_millis((work.ms + again_ms) / 2);
         if work.step_ms > 0 {
             handler::work_in_steps(half, Duration::from_millis(work.step_ms), run, &self.history).await;
         } else {

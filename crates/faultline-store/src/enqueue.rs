@@ -173,8 +173,8 @@ pub struct Times {
 /// Enqueues a batch in one statement; the answers stand in the order of the jobs.
 ///
 /// # Errors
-/// [`Error::Invalid`] for a value out of bounds or more than [`limits::MAX_BATCH`] jobs, before anything is sent.
-/// After [`Error::Indeterminate`] the batch may have been committed: see [`enqueue_again`].
+/// [`Error::Invalid`](crate::Error::Invalid) for a value out of bounds or more than [`limits::MAX_BATCH`] jobs, before anything is sent.
+/// After [`Error::Indeterminate`](crate::Error::Indeterminate) the batch may have been committed: see [`enqueue_again`].
 pub async fn enqueue(client: &ClientWrapper, jobs: &[NewJob]) -> Result<Vec<Enqueued>> {
     Ok(enqueue_timed(client, jobs).await?.into_iter().map(|(answer, _)| answer).collect())
 }

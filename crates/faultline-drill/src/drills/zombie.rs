@@ -35,7 +35,9 @@ pub(crate) const DRILL: Drill = Drill {
     plan,
     work: |rng, number| {
         let calm = Work::calm(rng, number);
-        Work { ms: rng.random_range(200..700), hold_ms: rng.random_range(100..400), blocking: true, ..calm }
+        // Whoever takes a job over is still at it when the zombie wakes: else there would be nobody to take it from.
+        let again_ms = 3500;
+        Work { again_ms, ms: rng.random_range(200..700), hold_ms: rng.random_range(100..400), blocking: true, ..calm }
     },
     touches_only_processes: true,
     ..Drill::CALM
