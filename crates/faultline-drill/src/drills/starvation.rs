@@ -26,7 +26,11 @@ pub(crate) const DRILL: Drill = Drill {
     scene: Scene { slots: 12, ..Drill::CALM.scene },
     load: Load { pause: Duration::from_millis(250), ..Drill::CALM.load },
     work,
-    settle: |run| run.unhurt = true,
+    settle: |run| {
+        run.unhurt = true;
+        // A slot is of no use while every thread is taken, and two blockers may follow each other.
+        run.claim_gap_bound_us += 2 * 1000 * BLOCK_MS.cast_signed();
+    },
     touches_only_processes: true,
     ..Drill::CALM
 };
