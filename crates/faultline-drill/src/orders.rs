@@ -185,9 +185,12 @@ impl<S: tracing::Subscriber> Layer<S> for Trap {
     fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
         match event.metadata().name() {
             "claimed" => {
-                let mut lease = Lease(None);
-                event.record(&mut lease);
-                self.orders.reach(Point::AfterClaim, None, lease.0);
+                let mut claim = Claim::default();
+                event.record(&mut claim);
+                // A claim that found nothing has no handlers to start.
+                if claim.jobs > 0 {
+                    self.orders.reach(Point::AfterClaim, None, claim.lease);
+                }
             }
             "renewing" if self.orders.ordered(Point::InRenewal) == Some(Deed::Die) => {
                 // The event comes right before the statement is sent: another thread kills while it is on its way.
@@ -201,12 +204,22 @@ impl<S: tracing::Subscriber> Layer<S> for Trap {
     }
 }
 
-struct Lease(Option<Uuid>);
+#[derive(Default)]
+struct Claim {
+    lease: Option<Uuid>,
+    jobs: u64,
+}
 
-impl Visit for Lease {
+impl Visit for Claim {
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        if field.name() == "jobs" {
+            self.jobs = value;
+        }
+    }
+
     fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
         if field.name() == "lease" {
-            self.0 = format!("{value:?}").parse().ok();
+            self.lease = format!("{value:?}").parse().ok();
         }
     }
 }
@@ -262,7 +275,9 @@ mod tests {
         let lease = Uuid::from_u128(7);
         let subscriber = tracing_subscriber::registry().with(Trap::new(dir.path(), "worker-1"));
         tracing::subscriber::with_default(subscriber, || {
-            tracing::debug!(name: "claimed", %lease, jobs = 2, "claimed");
+            tracing::debug!(name: "claimed", %lease, jobs = 0_usize, "claimed");
+            assert!(orders.reached().is_none(), "nothing was claimed");
+            tracing::debug!(name: "claimed", %lease, jobs = 2_usize, "claimed");
         });
         assert_eq!(orders.reached().and_then(|place| place.lease), Some(lease));
     }

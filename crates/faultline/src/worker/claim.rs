@@ -164,7 +164,8 @@ impl Claimer {
             self.claim(free, if sweep { Floors::head() } else { self.floors.clone() }).await?;
         let took = began.elapsed();
         self.metrics.claim_duration.observe(took);
-        tracing::debug!(lease = %lease_id, jobs = claimed.len(), took_us = took.as_micros(), "claimed");
+        let (jobs, took_us) = (claimed.len(), took.as_micros());
+        tracing::debug!(name: "claimed", queue = %self.queue, lease = %lease_id, jobs, took_us, "claimed");
         if claimed.is_empty() {
             self.metrics.empty_claims.inc();
         }
@@ -236,10 +237,6 @@ impl Claimer {
 
     async fn start(&mut self, claimed: Vec<ClaimedJob>, deadline: &Deadline) {
         self.shared.counters.claimed.fetch_add(claimed.len() as u64, Ordering::Relaxed);
-        if let Some(first) = claimed.first() {
-            let lease = first.lease_id;
-            tracing::debug!(name: "claimed", queue = %self.queue, %lease, jobs = claimed.len(), "claimed");
-        }
         if self.shared.drain.is_cancelled() {
             return self.give_back_unstarted(claimed, deadline);
         }
