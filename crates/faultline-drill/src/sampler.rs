@@ -53,7 +53,9 @@ impl Sampler {
         };
         let mut session = None;
         let (mut number, mut seen) = (0, false);
-        while !stop.is_cancelled() {
+        loop {
+            // The last look comes when everything has ended: what is counted by then is all there is.
+            let is_last = stop.is_cancelled();
             number += 1;
             let ((rows, port), told) = tokio::join!(self.snapshot(&mut session, number), told(&self.api, number));
             seen |= port != NOWHERE;
@@ -62,7 +64,10 @@ impl Sampler {
             for (lines, sample) in rows.iter().map(|row| (rows_to, row)).chain(told.iter().map(|told| (&lines, told))) {
                 lines.write(sample).map_err(DrillError::io("write a sample"))?;
             }
-            tokio::time::sleep(self.every).await;
+            if is_last {
+                break;
+            }
+            let _ = tokio::time::timeout(self.every, stop.cancelled()).await;
         }
         // An outage may cost snapshots, but not all of them: then the look itself is wrong.
         if seen { Ok(()) } else { Err(DrillError::Witness("no snapshot of the job tables could be taken".into())) }
