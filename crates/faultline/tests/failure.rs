@@ -85,11 +85,21 @@ async fn an_outage_costs_a_surviving_worker_no_job_and_no_attempt() {
 
 #[tokio::test]
 async fn a_handler_is_stopped_when_its_lease_is_lost() {
+    stopped_when_reaped(TTL).await;
+}
+
+/// Its own worker may take the job again before it renews, and asks for the new lease only from then on.
+#[tokio::test]
+async fn a_handler_is_stopped_when_its_worker_gets_the_job_again() {
+    stopped_when_reaped(Duration::from_secs(3600)).await;
+}
+
+async fn stopped_when_reaped(ttl: Duration) {
     let database = database();
     let client = client(&database);
     let started = Arc::new(Semaphore::new(0));
     let starting = started.clone();
-    let worker = Running::start(Worker::new(&client).lease_ttl(TTL).on_kind("long", move |_, run| {
+    let worker = Running::start(Worker::new(&client).lease_ttl(ttl).on_kind("long", move |_, run| {
         starting.add_permits(1);
         async move {
             if run.attempt() > 1 {

@@ -95,9 +95,14 @@ impl Registry {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// A claim was answered. If an earlier lease of the same job is still in here, this one shows that it was lost, and no renewal
+    /// asks for it any more: its handler is stopped.
     pub(crate) fn insert(&self, id: JobId, lease_id: LeaseId, queue: Arc<str>, deadline: Deadline) -> Stop {
         let stop = Stop::new(deadline);
-        self.held().insert(id, Held { lease_id, queue, stop: stop.clone(), finishing: false });
+        let earlier = self.held().insert(id, Held { lease_id, queue, stop: stop.clone(), finishing: false });
+        if let Some(earlier) = earlier.filter(|job| job.lease_id != lease_id && !job.finishing) {
+            earlier.stop.stop(Why::LeaseLost);
+        }
         stop
     }
 
@@ -226,6 +231,16 @@ mod tests {
         assert!(!registry.lost(id, old));
         registry.remove(id, old);
         assert!(!stop.is_stopped() && registry.len() == 1);
+    }
+
+    #[test]
+    fn a_job_that_comes_back_under_another_lease_stops_its_earlier_handler() {
+        let (id, old, new) = ids();
+        let registry = Registry::default();
+        let earlier = registry.insert(id, old, "q".into(), later());
+        let current = registry.insert(id, new, "q".into(), later());
+        assert!(earlier.is_stopped() && earlier.why() == Why::LeaseLost);
+        assert!(!current.is_stopped() && registry.len() == 1);
     }
 
     #[test]
