@@ -33,7 +33,6 @@ pub(crate) const DRILL: Drill = Drill {
     },
     settle: |run| run.unhurt = true,
     fast: false,
-    touches_only_processes: true,
     ..Drill::CALM
 };
 

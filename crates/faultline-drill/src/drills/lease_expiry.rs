@@ -28,7 +28,6 @@ pub(crate) const DRILL: Drill = Drill {
     plan,
     // About as long as a lease and a look of the reapers.
     work: |rng, number| Work { ms: rng.random_range(300..2300), hold_ms: 50, ..Work::calm(rng, number) },
-    touches_only_processes: true,
     ..Drill::CALM
 };
 

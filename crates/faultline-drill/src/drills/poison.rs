@@ -31,6 +31,5 @@ pub(crate) const DRILL: Drill = Drill {
         let fail = kind.copied().filter(|_| number % EVERY == FIRST);
         Work { ms: 800, fail, times: i32::MAX, ..Work::calm(rng, number) }
     },
-    touches_only_processes: true,
     ..Drill::CALM
 };
