@@ -2,8 +2,8 @@
 
 use crate::gate::Gate;
 use crate::live::Hub;
-use crate::page::Source;
 use crate::session::Sessions;
+use crate::source::Source;
 use crate::{assets, layout, login, pages};
 use axum::Router;
 use axum::extract::{Request, State};
