@@ -78,11 +78,11 @@ fn shell(dashboard: &Dashboard, title: &str, theme: Option<&str>, has_charts: bo
                 meta name="color-scheme" content=(theme.unwrap_or("light dark"));
                 title { (title) " · Faultline" }
                 link rel="icon" href=(ICON);
-                link rel="stylesheet" href=(url(&STYLE));
                 @if has_charts {
                     link rel="stylesheet" href=(url(&CHARTS_CSS));
                     script src=(url(&CHARTS_JS)) defer {}
                 }
+                link rel="stylesheet" href=(url(&STYLE));
                 script type="module" src=(url(&SCRIPT)) {}
             }
             body data-base=(dashboard.url("/")) { (body) }

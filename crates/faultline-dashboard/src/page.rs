@@ -173,7 +173,7 @@ impl Context {
             "/dashboard".into(),
             true,
             "the-csrf-token".into(),
-            "2026-03-01T12:00:00Z".parse().expect("a time"),
+            crate::samples::now(),
             false,
         )
     }
