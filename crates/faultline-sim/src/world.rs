@@ -3,13 +3,14 @@
 use crate::log::{Event, Log};
 use crate::network::Network;
 use crate::session::serve;
-use crate::statement::Shape;
+use crate::statement::{Shape, Statement};
 use crate::store::Store;
 use crate::wire::Row;
 use bytes::Bytes;
 use faultline::Client;
 use faultline_store::{Database, Simulation};
 use jiff::{SignedDuration, Timestamp};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -26,6 +27,8 @@ pub(crate) struct Server {
     store: Mutex<Store>,
     log: Log,
     began: Instant,
+    /// What needs a page of a table, while there is none.
+    refused: Mutex<BTreeSet<Statement>>,
     /// How much the database's clock is ahead of the time that has passed.
     ahead: Mutex<SignedDuration>,
 }
@@ -38,6 +41,10 @@ impl Server {
     pub(crate) fn push(&self, who: &Arc<str>, event: Event) {
         let ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.log.push(ms, who, event);
+    }
+
+    pub(crate) fn refuses(&self, statement: Statement) -> bool {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner).contains(&statement)
     }
 
     /// In whole microseconds, as Postgres has them.
@@ -78,6 +85,7 @@ impl World {
             store: Mutex::new(Store::new(seed ^ 2, Timestamp::UNIX_EPOCH)),
             log: Log::default(),
             began: Instant::now(),
+            refused: Mutex::default(),
             ahead: Mutex::new(SignedDuration::ZERO),
         };
         let now = server.now();
@@ -147,6 +155,18 @@ impl World {
         self.note("server", Event::Fault("starts".into()));
         self.server.store().restart(self.server.now());
         self.server.network.start_server();
+    }
+
+    /// The disk of the tables is full: from now on these statements are refused, and no others.
+    pub fn fill_disk(&self, refused: &[Statement]) {
+        self.note("server", Event::Fault("has no space left".into()));
+        *self.server.refused.lock().unwrap_or_else(PoisonError::into_inner) = refused.iter().copied().collect();
+    }
+
+    /// There is space again.
+    pub fn clear_disk(&self) {
+        self.note("server", Event::Fault("has space".into()));
+        self.server.refused.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// The database's clock goes ahead, while nothing else happens.

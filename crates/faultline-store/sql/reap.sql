@@ -1,5 +1,5 @@
--- Reap: running -> queued for the jobs of the queues $1 whose lease has expired, or whose worker is one
--- of $2: workers whose session this process has seen missing for the grace time, re-checked here.
+-- Reap: running -> queued for the jobs of the queues $1 that the workers $2 hold: those whose lease has expired, and all
+-- of a worker whose session is gone. This process has missed each of them for its grace time; it is re-checked here.
 -- Looks at the first $3 visible rows of each queue and priority in claim order: what runs lies before what
 -- still waits. Ends about $4 leases at a time: all of a worker or none, since they are judged together.
 -- A crash is charged: a job without an attempt left ends as failed (crash_loop), one that was asked
@@ -33,6 +33,7 @@ with absent as materialized (
          limit $3
      ) c
      where c.state = 'running'
+       and c.lease_owner = any ($2::uuid[])
        and (c.lease_expires_at < clock_timestamp() or c.lease_owner in (select a.id from absent a))
 ), fallen as materialized (
     select j.id, j.ctid as tid, j.lease_id, j.lease_owner, j.started_at, j.attempts, j.max_attempts,
@@ -44,6 +45,7 @@ with absent as materialized (
      where j.id = any (array(select c.id from candidate c where c.first_of_worker <= $4))
        and (j.queue = any ($1::text[])) is true
        and j.state = 'running'
+       and j.lease_owner = any ($2::uuid[])
        and (j.lease_expires_at < clock_timestamp() or j.lease_owner in (select a.id from absent a))
      order by j.id
        for update skip locked

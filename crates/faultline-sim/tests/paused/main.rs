@@ -3,6 +3,7 @@
 
 mod answers;
 mod common;
+mod disk;
 mod outage;
 mod presence;
 mod renewals;
