@@ -40,6 +40,7 @@
 //! - [`Client`] enqueues, cancels, retries and looks; [`Enqueue`] has the options of one job
 //! - [`Worker`] runs handlers; [`Run`] is what a handler knows of its attempt, [`Failure`] how it may end badly
 //! - [`Metrics`] is what a process counts and measures; [`Observer`] adds what the whole database looks like
+//! - With the feature `otel`, what is enqueued is in the trace of the caller's span, and each attempt is a span below it
 //! - [`Reaper`] recovers jobs of dead workers; every worker has one, a server may have one for all queues
 
 #[cfg(any(feature = "sqlx", feature = "diesel"))]
