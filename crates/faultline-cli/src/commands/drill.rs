@@ -139,7 +139,7 @@ fn list(global: &Global) -> Done {
         against: d.touches_only_processes,
     };
     let items: Vec<Listed> = DRILLS.iter().map(listed).collect();
-    let mut table = Table::new(&["NAME", "LOAD", "FAST", "AGAINST", "WHAT IT DOES"]);
+    let mut table = Table::new(&["NAME", "LOAD", "FAST", "AGAINST", "WHAT IT DOES"]).uncut();
     for item in &items {
         let yes = |is: bool| if is { "yes" } else { "" }.to_owned();
         let load = format!("{} s", item.duration_s);

@@ -94,6 +94,11 @@ pub(crate) struct Options {
     #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = cli::duration, env = "FAULTLINE_LEASE_TTL", hide_env_values = true)]
     lease_ttl: Duration,
 
+    /// Stop a job as soon as its lease may have ended for all that this worker knows, instead of when the database says so;
+    /// an outage longer than a lease then interrupts every job
+    #[arg(long, env = "FAULTLINE_STRICT", hide_env_values = true)]
+    strict: bool,
+
     /// How long to wait for a database that can't be reached or is not migrated yet
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = cli::duration, env = "FAULTLINE_WAIT", hide_env_values = true)]
     wait: Duration,
@@ -136,7 +141,8 @@ pub(crate) async fn run(options: &Options, global: &Global) -> Done {
         }
         () = stop.cancelled() => return Ok(ExitCode::SUCCESS),
     }
-    let mut worker = Worker::new(&Client::of(database)).lease_ttl(options.lease_ttl).grace(options.grace);
+    let client = Client::of(database);
+    let mut worker = Worker::new(&client).lease_ttl(options.lease_ttl).grace(options.grace).strict(options.strict);
     for (queue, slots) in queues {
         worker = worker.queue(queue, slots);
     }
