@@ -32,9 +32,9 @@ const EXAMPLES: &str = "\
 --exec starts the command once for each attempt: a direct child, without a shell. The payload is its
 standard input, as JSON. In its environment are FAULTLINE_JOB_ID, FAULTLINE_KIND, FAULTLINE_QUEUE,
 FAULTLINE_ATTEMPT, FAULTLINE_MAX_ATTEMPTS, FAULTLINE_KEY, FAULTLINE_LEASE_ID, FAULTLINE_WORKER_ID
-and TRACEPARENT. It must be the last flag: all that follows is the command. A single string is
-split into words as a shell does, without expanding anything; what needs a shell says so:
---exec sh -c '…'.
+and, in a trace, TRACEPARENT and TRACESTATE. It must be the last flag: all that follows is the
+command. A single string is split into words as a shell does, without expanding anything; what
+needs a shell says so: --exec sh -c '…'.
   exit code 0   succeeded; standard output is the result: JSON, or text, 1 MiB at most
   exit code 75  try again later: counts as an attempt; standard output such as 30s is the delay
   any other     a failed attempt, with the last 8 KiB of standard error as its error
@@ -48,6 +48,8 @@ while you change it).
   429, 503 with Retry-After  a failed attempt; the next one after that delay
   410                        failed for good
   any other                  a failed attempt
+
+Traces go where OTEL_EXPORTER_OTLP_ENDPOINT says, as OTLP over HTTP.
 
 Examples:
   faultline work --queue mail --exec ./send-mail.sh
