@@ -9,6 +9,7 @@
 //! - [`errors`]: errors by what they say, and the jobs that failed by one
 //! - [`bulk`]: acting on everything that matches, a batch at a time
 //! - [`database`]: what the database says of itself
+//! - [`people`]: who paused what, and by which clock
 //!
 //! Lists of jobs are [`crate::read::page`], workers [`crate::read::workers`].
 
@@ -17,6 +18,7 @@ pub mod database;
 pub mod errors;
 pub mod job;
 pub mod overview;
+pub mod people;
 pub mod queues;
 pub mod series;
 pub mod workers;
