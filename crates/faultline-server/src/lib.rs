@@ -1,4 +1,5 @@
-//! The HTTP API of Faultline: JSON under `/v1`, health, and the description of both at `/openapi.json`.
+//! The HTTP API of Faultline: JSON under `/v1`, health, and the description of both at `/openapi.json`. Beside it, on the same
+//! port, [the dashboard](faultline_dashboard) under `/dashboard`.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -47,6 +48,7 @@ mod wait;
 pub use api::view::JobView;
 pub use auth::{TOKEN_PREFIX, new_token};
 pub use config::{Auth, ServerConfig};
+pub use faultline_dashboard::{BasePath, InvalidBasePath};
 pub use faultline_metrics::Metrics;
 pub use metrics::serve_metrics;
 pub use openapi::openapi;

@@ -7,8 +7,7 @@
 //! | other `GET /v1/…` | read |
 //! | `POST …/cancel`, `…/retry`, `…/pause`, `…/resume` | operate |
 //! | `/`, `/health*`, `/metrics`, `/openapi.json` | nothing |
-//!
-//! Further parts of the server (a dashboard) are routers of their own and are merged in [`router`].
+//! | `/dashboard…` | a session, see [`faultline_dashboard`] |
 
 use crate::api::{enqueue, jobs, meta, operate, queues};
 use crate::app::App;
@@ -23,11 +22,12 @@ use axum::http::{HeaderMap, Method, Uri, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
+use faultline_dashboard::Dashboard;
 use std::any::Any;
 use std::sync::Arc;
 use tower_http::catch_panic::CatchPanicLayer;
 
-pub(crate) fn router(app: Arc<App>) -> Router {
+pub(crate) fn router(app: Arc<App>, dashboard: Dashboard) -> Router {
     let api = |path: MethodRouter<Arc<App>>, access: Access| {
         path.route_layer(from_fn_with_state((app.clone(), access), guard))
     };
@@ -56,6 +56,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .merge(queues)
         .merge(open)
         .merge(metrics::router())
+        .merge(dashboard.router())
         .fallback(unknown_route)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(CatchPanicLayer::custom(panicked))
@@ -80,7 +81,7 @@ async fn guard(State((app, access)): State<(Arc<App>, Access)>, mut request: Req
 
 /// A browser names the page that makes a request which changes something; pages of other sites may not, with or without
 /// tokens: on a developer's machine the API is open, and every site can reach localhost through the browser.
-fn check_origin(method: &Method, headers: &HeaderMap) -> Answer<()> {
+pub(crate) fn check_origin(method: &Method, headers: &HeaderMap) -> Answer<()> {
     let Some(origin) = headers.get(header::ORIGIN) else { return Ok(()) };
     let host = headers.get(header::HOST).map(axum::http::HeaderValue::as_bytes);
     let origin_host = origin.to_str().ok().and_then(|origin| Some(origin.split_once("://")?.1.as_bytes()));

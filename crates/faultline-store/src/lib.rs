@@ -11,6 +11,7 @@
 //! - [`operate`]: cancel, retry, pause, resume
 //! - [`read`]: jobs, queues and workers for people
 //! - [`observe`]: the whole database, for gauges
+//! - [`dashboard`]: what pages show
 //! - [`tokens`]: tokens of the HTTP API
 //! - [`maintain`]: partitions, and rows that nobody needs any more
 //! - [`audit`]: the transition log, on and off
@@ -27,6 +28,7 @@ macro_rules! mutant {
 
 pub mod audit;
 mod connect;
+pub mod dashboard;
 mod database;
 pub mod enqueue;
 mod error;

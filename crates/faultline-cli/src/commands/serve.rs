@@ -14,7 +14,7 @@ use crate::signals::stop_token;
 use anyhow::{Context, anyhow, bail};
 use clap::Args;
 use faultline::{Client, DEFAULT_LEASE_TTL, Metrics, Observer, Reaper};
-use faultline_server::{Auth, ServerConfig};
+use faultline_server::{Auth, BasePath, ServerConfig};
 use faultline_store::{Database, Error, tokens};
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -60,6 +60,21 @@ pub(crate) struct Options {
     #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = cli::duration, env = "FAULTLINE_LEASE_TTL", hide_env_values = true)]
     lease_ttl: Duration,
 
+    /// The path under which a proxy shows this server, such as /faultline: for the addresses in the dashboard
+    #[arg(
+        long,
+        value_name = "PATH",
+        default_value = "",
+        hide_default_value = true,
+        env = "FAULTLINE_BASE_PATH",
+        hide_env_values = true
+    )]
+    base_path: BasePath,
+
+    /// The key of the dashboard's sessions, any random text: the same for servers behind one balancer
+    #[arg(long, value_name = "TEXT", env = "FAULTLINE_SESSION_KEY", hide_env_values = true)]
+    session_key: Option<String>,
+
     /// Stop when standard input ends: the parent holds its other end
     #[arg(long, hide = true)]
     exit_with_parent: bool,
@@ -95,7 +110,8 @@ pub(crate) async fn run(options: &Options, global: &Global) -> Done {
     }
     let maintenance = maintain(&database, options.lease_ttl, &stop);
     output::line(&format!("ready http://{address}"))?;
-    let api = Api { url, metrics };
+    let (base_path, session_key) = (options.base_path.clone(), options.session_key.clone());
+    let api = Api { url, metrics, base_path, session_key };
     serve(listener, &api, auth, may_be_open.then_some(&database), &stop).await?;
     maintenance.await.context("the maintenance has failed")?;
     Ok(ExitCode::SUCCESS)
@@ -128,6 +144,8 @@ fn maintain(database: &Database, lease_ttl: Duration, stop: &CancellationToken) 
 struct Api {
     url: String,
     metrics: Metrics,
+    base_path: BasePath,
+    session_key: Option<String>,
 }
 
 /// Serves until the stop. A server that demands tokens only because nobody knows whether there are any is opened once
@@ -168,6 +186,8 @@ async fn serve_as(listener: TcpListener, api: &Api, auth: Auth, stop: Cancellati
     let mut config = ServerConfig::new(&api.url);
     config.auth = auth;
     config.metrics = api.metrics.clone();
+    config.base_path = api.base_path.clone();
+    config.session_key = api.session_key.clone();
     faultline_server::serve(listener, config, stop).await.map_err(|error| usage(error.to_string()))
 }
 
@@ -214,7 +234,7 @@ pub(crate) async fn serve_private(
     let database = Database::new(url, "faultline dev", SESSIONS)?.counted_in(metrics)?;
     let maintenance = maintain(&database, DEFAULT_LEASE_TTL, &stop);
     let auth = if matches!(ask(&database).await, Tokens::Some) { Auth::Tokens } else { Auth::None };
-    let api = Api { url: url.to_owned(), metrics: metrics.clone() };
+    let api = Api { url: url.to_owned(), metrics: metrics.clone(), base_path: BasePath::default(), session_key: None };
     serve_as(listener, &api, auth, stop).await?;
     maintenance.await.context("the maintenance has failed")
 }

@@ -6,6 +6,7 @@ mod ambiguous;
 mod claims;
 mod common;
 mod crashes;
+mod dashboard;
 mod edges;
 mod enqueue_again;
 mod keys;

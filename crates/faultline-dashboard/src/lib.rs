@@ -1,0 +1,37 @@
+//! The dashboard of Faultline: pages for people, served beside the API under `/dashboard`.
+//!
+//! Pages are HTML rendered here, complete without JavaScript. With it, a page watches its own *live view*: the server reads
+//! what the page shows once a second or so for all who look at it, and sends the *regions* that have changed. Nothing is
+//! shown as a fact that is not: every page says as of when it is, and greys what it could not read again.
+//!
+//! | module | holds |
+//! |---|---|
+//! | `page` | what a page is, and what its view may use: begin here to add one |
+//! | `pages` | the pages, a file each, in the order of the navigation |
+//! | `live` | live views: read once, sent to all who watch |
+//! | `parts`, `chart` | what pages are made of |
+//! | `layout` | the document around a page, and pages that are only a message |
+//! | `gate`, `session`, `visit` | who may look and act: tokens, sessions, the way of every request |
+//! | `login` | signing in and out, the theme |
+//! | `assets` | style, script and the vendored charts, with their hashes in their names |
+//!
+//! Only `faultline-store` holds SQL; a page calls its functions.
+
+#![expect(dead_code, reason = "parts that pages to come use")]
+
+mod assets;
+mod chart;
+mod dashboard;
+mod fields;
+mod gate;
+mod layout;
+mod live;
+mod login;
+mod page;
+mod pages;
+mod parts;
+mod session;
+mod visit;
+
+pub use dashboard::{BasePath, Dashboard, InvalidBasePath, PATH, Settings};
+pub use gate::{Fingerprint, Gate, Holder, Refused};
