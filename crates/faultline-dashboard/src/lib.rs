@@ -10,6 +10,7 @@
 //! | `pages` | the pages, a file each, in the order of the navigation |
 //! | `live` | live views: read once, sent to all who watch |
 //! | `parts`, `chart` | what pages are made of |
+//! | `drills` | reports of drills, and the drill that can be run from here |
 //! | `layout` | the document around a page, and pages that are only a message |
 //! | `gate`, `session`, `visit` | who may look and act: tokens, sessions, the way of every request |
 //! | `login` | signing in and out, the theme |
@@ -22,6 +23,7 @@
 mod assets;
 mod chart;
 mod dashboard;
+mod drills;
 mod fields;
 mod gate;
 mod layout;
@@ -34,4 +36,5 @@ mod session;
 mod visit;
 
 pub use dashboard::{BasePath, Dashboard, InvalidBasePath, PATH, Settings};
+pub use drills::{DrillRun, DrillRunner, DrillSettings};
 pub use gate::{Fingerprint, Gate, Holder, Refused};

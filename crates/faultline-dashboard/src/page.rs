@@ -8,7 +8,8 @@
 //! for its live view, and those of its regions that differ are sent. So that time alone does not make them
 //! differ, ages are written with [`Context::age`], which the browser counts on.
 
-use crate::dashboard::Dashboard;
+use crate::dashboard::{Dashboard, Settings};
+use crate::drills::Drills;
 use crate::fields::Fields;
 use crate::visit::Visitor;
 use crate::{layout, live};
@@ -74,12 +75,16 @@ pub(crate) trait Page: Send + Sync + Sized + 'static {
 #[derive(Clone)]
 pub(crate) struct Source {
     database: Database,
+    /// What drills have left.
+    pub(crate) drills: Arc<Drills>,
 }
 
 impl Source {
-    pub(crate) fn new(url: &str, metrics: &Metrics) -> Result<Self, Error> {
+    pub(crate) fn new(settings: &Settings) -> Result<Self, Error> {
+        let url = &settings.database_url;
         let database = Database::with_settings(url, "faultline-dashboard", POOL_SIZE, SETTINGS)?;
-        Ok(Self { database: database.counted_in(metrics)? })
+        let drills = Arc::new(Drills::new(settings.drills.clone()));
+        Ok(Self { database: database.counted_in(&settings.metrics)?, drills })
     }
 
     /// Reads, or does what an operator asked for.

@@ -74,5 +74,9 @@ async fn relatives(client: &ClientWrapper, id: JobId) -> Result<Vec<Relative>> {
 }
 
 async fn now(client: &ClientWrapper) -> Result<Timestamp> {
-    Ok(client.query_typed("select clock_timestamp()", &[]).await?.first().map_or(Timestamp::UNIX_EPOCH, |row| row.get(0)))
+    Ok(client
+        .query_typed("select clock_timestamp()", &[])
+        .await?
+        .first()
+        .map_or(Timestamp::UNIX_EPOCH, |row| row.get(0)))
 }

@@ -188,8 +188,8 @@ impl Counted {
             (Some(beyond), false, true) => {
                 // Shared out as what was seen: the soonest are not a fair sample, but the only one.
                 let later = (self.scheduled + self.retrying).max(1);
-                let more_scheduled =
-                    i64::try_from(i128::from(beyond) * i128::from(self.scheduled) / i128::from(later)).unwrap_or(beyond);
+                let more_scheduled = i64::try_from(i128::from(beyond) * i128::from(self.scheduled) / i128::from(later))
+                    .unwrap_or(beyond);
                 scheduled = about(self.scheduled + more_scheduled);
                 retrying = about(self.retrying + beyond - more_scheduled);
             }

@@ -1,6 +1,8 @@
 //! What the pages read is what happened.
 
-use crate::common::{Db, EXPIRED, LONG, QUEUE, count, end, fail, facts_of, job, keyed, put, put_many, running, take, take_for, worker};
+use crate::common::{
+    Db, EXPIRED, LONG, QUEUE, count, end, facts_of, fail, job, keyed, put, put_many, running, take, take_for, worker,
+};
 use faultline_core::{JobId, State};
 use faultline_store::dashboard::queues::{Precision, queues};
 use faultline_store::dashboard::{job as story, workers};
@@ -97,8 +99,10 @@ async fn a_story_has_the_attempts_the_lease_the_reasons_and_the_retries_both_way
     for (at, id) in ids.iter().enumerate() {
         let told = story::story(&session, *id).await.unwrap().unwrap();
         let around: Vec<(JobId, i32)> = told.relatives.iter().map(|other| (other.id, other.step)).collect();
-        let expected: Vec<(JobId, i32)> =
-            (0..3).filter(|n| *n != at).map(|n| (ids[n], i32::try_from(n).unwrap() - i32::try_from(at).unwrap())).collect();
+        let expected: Vec<(JobId, i32)> = (0..3)
+            .filter(|n| *n != at)
+            .map(|n| (ids[n], i32::try_from(n).unwrap() - i32::try_from(at).unwrap()))
+            .collect();
         assert_eq!(around, expected);
         assert!(told.explanation.is_none());
     }

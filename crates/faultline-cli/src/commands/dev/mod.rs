@@ -11,6 +11,7 @@
 //! worker ends when its standard input does.
 
 mod child;
+mod drill;
 mod load;
 mod postgres;
 
@@ -24,10 +25,12 @@ use crate::signals::stop_token;
 use anyhow::{Context, anyhow};
 use clap::Args;
 use faultline::Metrics;
+use faultline_server::DrillSettings;
 use faultline_store::Database;
 use postgres::Postgres;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -84,20 +87,10 @@ pub(crate) async fn run(options: &Options, global: &Global) -> Done {
         output::line(&format!("schema   up to date, {} migrations applied just now", applied.len()))?;
         let api_stop = CancellationToken::new();
         let metrics = Metrics::new();
-        let mut api = tokio::spawn(serve_api(listener, url.clone(), metrics.clone(), api_stop.clone()));
+        let runner = drill::Runner::new(options.data_dir.join("drills"), stop.clone())?;
+        let mut api = tokio::spawn(serve_api(listener, url.clone(), metrics.clone(), runner.clone(), api_stop.clone()));
         let mut beside = JoinSet::new();
-        let queues = if options.no_demo_load { QUEUES.to_owned() } else { format!("{QUEUES},{}", load::QUEUES) };
-        let worker = child::Demo::new("worker", queues, &url, global)?;
-        beside.spawn(child::supervise(worker, metrics.clone(), stop.clone()));
-        output::line(&format!("worker   queue default, kinds {}", demo::KINDS.join(" ")))?;
-        if !options.no_demo_load {
-            let actor = child::Demo::new("actor", load::ALL_QUEUES.to_owned(), &url, global)?;
-            beside.spawn(child::supervise(actor, metrics.clone(), stop.clone()));
-            beside.spawn(load::run(Database::new(&url, "faultline dev load", 1)?.counted_in(&metrics)?, stop.clone()));
-            output::line(
-                "load     a few jobs a second that play parts, in queues of their own; none with --no-demo-load",
-            )?;
-        }
+        work(&mut beside, &url, &metrics, !options.no_demo_load, global, &stop)?;
         output::line(&welcome(&address.to_string(), &url))?;
         let early = tokio::select! {
             () = postgres.keep_up(&stop) => None,
@@ -107,6 +100,7 @@ pub(crate) async fn run(options: &Options, global: &Global) -> Done {
         while let Some(ended) = beside.join_next().await {
             ended.context("what runs beside the API has failed")?;
         }
+        runner.ended().await;
         api_stop.cancel();
         let ended = if let Some(ended) = early { ended } else { api.await };
         ended.context("the API has failed")?
@@ -117,20 +111,46 @@ pub(crate) async fn run(options: &Options, global: &Global) -> Done {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Starts the workers, and the load that they share where there is one.
+fn work(
+    beside: &mut JoinSet<()>,
+    url: &str,
+    metrics: &Metrics,
+    has_load: bool,
+    global: &Global,
+    stop: &CancellationToken,
+) -> anyhow::Result<()> {
+    let queues = if has_load { format!("{QUEUES},{}", load::QUEUES) } else { QUEUES.to_owned() };
+    let worker = child::Demo::new("worker", queues, url, global)?;
+    beside.spawn(child::supervise(worker, metrics.clone(), stop.clone()));
+    output::line(&format!("worker   queue default, kinds {}", demo::KINDS.join(" ")))?;
+    if has_load {
+        let actor = child::Demo::new("actor", load::ALL_QUEUES.to_owned(), url, global)?;
+        beside.spawn(child::supervise(actor, metrics.clone(), stop.clone()));
+        let database = Database::new(url, "faultline dev load", 1)?.counted_in(metrics)?;
+        beside.spawn(load::run(database, stop.clone()));
+        output::line("load     a few jobs a second play parts, in queues of their own; none with --no-demo-load")?;
+    }
+    Ok(())
+}
+
 async fn serve_api(
     listener: tokio::net::TcpListener,
     url: String,
     metrics: Metrics,
+    runner: drill::Runner,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    serve::serve_private(listener, &url, &metrics, stop)
+    let drills = DrillSettings { reports: Some(runner.reports().to_owned()), runner: Some(Arc::new(runner)) };
+    serve::serve_private(listener, &url, &metrics, drills, stop)
         .await
         .map_err(|error| anyhow!("the API has stopped: {error:#}"))
 }
 
 fn welcome(address: &str, url: &str) -> String {
     format!(
-        "ready http://{address}\n\
+        "dashboard http://{address}/dashboard\n\
+         ready http://{address}\n\
          \n\
          try:\n\
          \x20 curl -s http://{address}/v1/jobs -H 'content-type: application/json' -d '{{\"kind\":\"demo.echo\",\"payload\":{{\"hello\":\"world\"}}}}'\n\
