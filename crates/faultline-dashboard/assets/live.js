@@ -14,7 +14,7 @@ const RECONNECT_MS = 1000;
 const RECONNECT_AT_MOST_MS = 15000;
 const SILENCE_MS = 15000;
 
-/** How far the server's clock is ahead of this one. */
+/** How far the database's clock is ahead of this one. */
 let clockAheadMs = 0;
 let stream = null;
 let failures = 0;
@@ -161,7 +161,7 @@ function change(node, wanted) {
   become(node, wanted);
 }
 
-/** Ages and countdowns, by the server's clock; the same words as the server's. */
+/** Ages and countdowns, by the database's clock; the same words as the server's. */
 function writeAges(root) {
   for (const time of root.querySelectorAll("time[data-age]")) {
     const ago = (Date.now() + clockAheadMs - Date.parse(time.dateTime)) / 1000;

@@ -3,8 +3,8 @@
 use crate::drills::DrillSettings;
 use crate::gate::Gate;
 use crate::live::Hub;
-use crate::page::Source;
 use crate::session::Sessions;
+use crate::source::Source;
 use crate::{assets, layout, login, pages};
 use axum::Router;
 use axum::extract::{Request, State};

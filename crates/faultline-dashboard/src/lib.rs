@@ -8,9 +8,11 @@
 //! |---|---|
 //! | `page` | what a page is, and what its view may use: begin here to add one |
 //! | `pages` | the pages, a file each, in the order of the navigation |
+//! | `source` | where pages read, and by which clock |
 //! | `live` | live views: read once, sent to all who watch |
 //! | `parts`, `chart` | what pages are made of |
 //! | `drills` | reports of drills, and the drill that can be run from here |
+//! | `trouble` | what is wrong with a queue or a worker, in words |
 //! | `layout` | the document around a page, and pages that are only a message |
 //! | `gate`, `session`, `visit` | who may look and act: tokens, sessions, the way of every request |
 //! | `login` | signing in and out, the theme |
@@ -32,7 +34,11 @@ mod login;
 mod page;
 mod pages;
 mod parts;
+#[cfg(test)]
+mod samples;
 mod session;
+mod source;
+mod trouble;
 mod visit;
 
 pub use dashboard::{BasePath, Dashboard, InvalidBasePath, PATH, Settings};

@@ -150,7 +150,7 @@ async fn round<P: Page>(dashboard: &Dashboard, page: &P, may_operate: bool, mut 
         Ok(data) => data,
         Err(error) => return Frame { failure: Some(reason(&error).into()), ..last },
     };
-    let now = Timestamp::now();
+    let now = dashboard.source.fresh_now().await;
     let cx = Context::new(dashboard.url("/"), may_operate, CSRF_MARK.clone(), now, true);
     let whole = page.view(&data, &cx).into_string();
     let shown = cx.into_regions().into_iter().map(|region| {
@@ -163,7 +163,7 @@ async fn round<P: Page>(dashboard: &Dashboard, page: &P, may_operate: bool, mut 
 /// What a stream sends.
 #[derive(Debug, Serialize)]
 struct Message<'a> {
-    /// The server's clock, in milliseconds since 1970, by which ages are counted.
+    /// The database's clock, in milliseconds since 1970, by which ages are counted.
     now_ms: i64,
     /// As of when the page is.
     as_of: Option<String>,
@@ -229,7 +229,7 @@ impl Stream {
             (self.sent, self.wants_whole) = (frame.round, false);
         }
         let message = Message {
-            now_ms: Timestamp::now().as_millisecond(),
+            now_ms: self.dashboard.source.now().as_millisecond(),
             as_of: frame.as_of.map(crate::parts::clock),
             failure: frame.failure.as_deref(),
             whole,

@@ -8,9 +8,9 @@
 //! for its live view, and those of its regions that differ are sent. So that time alone does not make them
 //! differ, ages are written with [`Context::age`], which the browser counts on.
 
-use crate::dashboard::{Dashboard, Settings};
-use crate::drills::Drills;
+use crate::dashboard::Dashboard;
 use crate::fields::Fields;
+pub(crate) use crate::source::Source;
 use crate::visit::Visitor;
 use crate::{layout, live};
 use axum::Router;
@@ -18,20 +18,12 @@ use axum::extract::{RawPathParams, RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::get;
-use faultline_metrics::Metrics;
-use faultline_store::{ClientWrapper, Database, Error};
+use faultline_core::JobId;
+use faultline_store::Error;
 use jiff::{SignedDuration, Timestamp};
 use maud::{Markup, PreEscaped, html};
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
-use std::time::Duration;
-
-/// Sessions of all pages together.
-const POOL_SIZE: usize = 4;
-/// How long a page may read.
-const READ_TIME: Duration = Duration::from_secs(5);
-/// Settings of its sessions: the statement ends before the page gives up, so that it is not left behind.
-const SETTINGS: &str = "-c statement_timeout=4s -c lock_timeout=2s";
 
 /// A page of the navigation.
 pub(crate) struct Entry {
@@ -71,36 +63,6 @@ pub(crate) trait Page: Send + Sync + Sized + 'static {
     }
 }
 
-/// Where pages read.
-#[derive(Clone)]
-pub(crate) struct Source {
-    database: Database,
-    /// What drills have left.
-    pub(crate) drills: Arc<Drills>,
-}
-
-impl Source {
-    pub(crate) fn new(settings: &Settings) -> Result<Self, Error> {
-        let url = &settings.database_url;
-        let database = Database::with_settings(url, "faultline-dashboard", POOL_SIZE, SETTINGS)?;
-        let drills = Arc::new(Drills::new(settings.drills.clone()));
-        Ok(Self { database: database.counted_in(&settings.metrics)?, drills })
-    }
-
-    /// Reads, or does what an operator asked for.
-    pub(crate) async fn call<T>(
-        &self,
-        call: impl AsyncFnOnce(&mut ClientWrapper) -> Result<T, Error>,
-    ) -> Result<T, Error> {
-        self.database.run_within(READ_TIME, call).await
-    }
-
-    /// Where the process counts.
-    pub(crate) fn metrics(&self) -> &Metrics {
-        self.database.metrics()
-    }
-}
-
 /// A part of a page that changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Region {
@@ -113,7 +75,7 @@ pub(crate) struct Context {
     base: String,
     /// Whether who looks may act.
     pub(crate) may_operate: bool,
-    /// As of when the data is.
+    /// As of when the data is, on the database's clock.
     pub(crate) now: Timestamp,
     csrf: String,
     /// Whether this is for those who watch already: their browsers count ages on.
@@ -132,6 +94,27 @@ impl Context {
     /// The address of a page: `path` begins with a slash and is encoded where it must be.
     pub(crate) fn url(&self, path: &str) -> String {
         format!("{}{}", self.base, if path == "/" { "" } else { path })
+    }
+
+    /// The address of a page with a query.
+    pub(crate) fn query(&self, path: &str, fields: &[(&str, &str)]) -> String {
+        let mut query = Fields::default();
+        for (name, value) in fields {
+            query.push(*name, *value);
+        }
+        self.url(&format!("{path}?{}", query.encode()))
+    }
+
+    /// The name of a queue, which leads to its jobs.
+    pub(crate) fn queue_link(&self, name: &str) -> Markup {
+        html! { a href=(self.query("/jobs", &[("queue", name)])) { (name) } }
+    }
+
+    /// A job, by the end of its id, which tells ids of one moment apart.
+    pub(crate) fn job_link(&self, id: JobId) -> Markup {
+        let text = id.to_string();
+        let short = text.get(text.len() - 8..).unwrap_or(&text);
+        html! { a.mono href=(self.url(&format!("/jobs/{text}"))) title=(text) { "…" (short) } }
     }
 
     /// A part of the page that is sent again when it has changed. Not to be put into another; an id stands once in a page.
@@ -228,8 +211,10 @@ async fn show<P: Page>(
         }
     };
     let read = page.load(&dashboard.source).await;
+    // Nobody is asked for the time who does not answer.
+    let now = if read.is_ok() { dashboard.source.fresh_now().await } else { dashboard.source.now() };
     let csrf = visitor.csrf();
-    let cx = Context::new(dashboard.url("/"), visitor.may_operate(), csrf, Timestamp::now(), false);
+    let cx = Context::new(dashboard.url("/"), visitor.may_operate(), csrf, now, false);
     let (status, content) = match &read {
         Ok(data) => (page.status(data), Ok(page.view(data, &cx))),
         Err(error) => (StatusCode::SERVICE_UNAVAILABLE, Err(live::reason(error))),

@@ -1,5 +1,6 @@
 //! What pages are made of: numbers, times, words for states, empty places.
 
+use faultline_store::dashboard::queues::{Count, Precision};
 use jiff::Timestamp;
 use maud::{Markup, html};
 
@@ -48,6 +49,21 @@ pub(crate) fn count(number: i64, is_bounded: bool) -> String {
         text.push(digit);
     }
     format!("{}{text}{}", if number < 0 { "-" } else { "" }, if is_bounded { "+" } else { "" })
+}
+
+/// A number of jobs as exactly as it is known: `1,234`, `2,500+`, `≈ 29,800`.
+pub(crate) fn jobs(count: Count) -> String {
+    match count.precision {
+        Precision::Exact => self::count(count.jobs, false),
+        Precision::AtLeast => self::count(count.jobs, true),
+        // What statistics say is not known to the last job.
+        Precision::About => format!("≈ {}", self::count(count.jobs / 100 * 100, false)),
+    }
+}
+
+/// `1 job`, `2 jobs`.
+pub(crate) fn of_them(number: i64, one: &str, many: &str) -> String {
+    format!("{} {}", count(number, false), if number == 1 { one } else { many })
 }
 
 /// A duration in the unit that fits: `250 ms`, `12 s`, `3 min`, `5 h`, `2 d`. The browser writes ages the same way.

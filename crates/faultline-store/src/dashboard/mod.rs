@@ -5,7 +5,9 @@
 //! - [`queues`]: depths, exact as far as the bound and estimated beyond
 //! - [`workers`]: workers and what they run
 //! - [`job`]: one job with its whole story
+//! - [`people`]: who paused what, and by which clock
 
 pub mod job;
+pub mod people;
 pub mod queues;
 pub mod workers;

@@ -13,6 +13,7 @@ mod keys;
 mod limits;
 mod maintain;
 mod migrate;
+mod people;
 mod plans;
 mod races;
 mod reap;
