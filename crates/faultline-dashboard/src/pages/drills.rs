@@ -13,6 +13,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use faultline_store::Error;
+use faultline_store::dashboard::people;
 use maud::{Markup, html};
 use std::sync::Arc;
 
@@ -62,6 +63,8 @@ impl Page for Drills {
             }
             None => None,
         };
+        // Nothing here is of the database, but every page says whether it answers.
+        source.call(async |client| people::now(client).await).await?;
         let runner = drills.runner();
         Ok(Data { reports, can_run: runner.is_some(), run: runner.and_then(|runner| runner.run()) })
     }
@@ -81,7 +84,7 @@ impl Page for Drills {
 fn now(run: Option<&DrillRun>, cx: &Context) -> Markup {
     let is_under_way = run.is_some_and(|run| run.ended.is_none());
     html! {
-        section.card aria-labelledby="run-title" {
+        section.card.stack aria-labelledby="run-title" {
             h2 #run-title { "Kill workers, now" }
             p.muted {
                 "Starts a Postgres, an API and three workers beside this one, gives them jobs, kills workers with "
@@ -113,8 +116,8 @@ fn told(run: &DrillRun, cx: &Context) -> Markup {
                 }
             }
             (lanes(&run.lines))
-            ol.told aria-label="What the drill tells" {
-                @for line in &run.lines { li { (line.trim()) } }
+            ol.told reversed aria-label="What the drill tells, the latest first" {
+                @for line in run.lines.iter().rev() { li { (line.trim()) } }
             }
         }
     }
@@ -220,8 +223,8 @@ fn reports(data: &Data, cx: &Context) -> Markup {
                 thead { tr {
                     th scope="col" { "Verdict" } th scope="col" { "Drill" } th scope="col" { "Run" } th scope="col" { "What was done" }
                     th.num scope="col" { "Jobs" } th.num scope="col" { "Lost" } th.num scope="col" { "Duplicated" }
-                    th.num scope="col" { "Stale writes refused" } th.num scope="col" { "Recovery p50" } th.num scope="col" { "p99" }
-                    th.num scope="col" { "Longest" } th.num scope="col" { "Invariants held" } th scope="col" { span.sr { "Report" } }
+                    th.num scope="col" { "Refused" } th.num scope="col" { "Recovery" } th.num scope="col" { "Invariants held" }
+                    th scope="col" { span.sr { "Report" } }
                 } }
                 tbody { @for report in &reports.shown { (row(report, cx)) } }
             }
@@ -239,22 +242,23 @@ fn row(report: &Report, cx: &Context) -> Markup {
     let (held, violated, unchecked) = report.summary.invariants;
     let faults: Vec<String> = faults.iter().map(|(fault, times)| format!("{times} × {fault}")).collect();
     let recovery = report.summary.recovery;
-    let took = |ms: fn(&crate::drills::Spread) -> f64| {
-        recovery.as_ref().map_or("–".into(), |r| format!("{:.1} s", ms(r) / 1000.0))
-    };
+    let s = |ms: f64| format!("{:.1} s", ms / 1000.0);
     html! {
         tr data-key=(report.name) {
             td { (badge(if *passed { Tone::Good } else { Tone::Bad }, if *passed { "passed" } else { "FAILED" })) }
-            th scope="row" { (drill) span.muted { " seed " (seed) } }
-            td { (cx.age(report.at)) div.muted { (duration_s) " s, " (workers) " workers" } }
+            th.whole scope="row" { (drill) div.muted { "seed " (seed) } }
+            td.whole { (cx.age(report.at)) div.muted { (duration_s) " s, " (workers) " workers" } }
             td { @if faults.is_empty() { "–" } @else { (faults.join(", ")) } }
             td.num { (jobs) }
             td.num.bad[*lost > 0] { (lost) }
             td.num.bad[*duplicated_effects > 0] { (duplicated_effects) }
             td.num { (report.summary.stale_writes_refused) }
-            td.num title=[recovery.map(|r| format!("of {} jobs", r.count))] { (took(|r| r.p50_ms)) }
-            td.num { (took(|r| r.p99_ms)) }
-            td.num { (took(|r| r.max_ms)) }
+            td.num {
+                @match &recovery {
+                    Some(took) => { (s(took.p50_ms)) div.muted { "p99 " (s(took.p99_ms)) ", longest " (s(took.max_ms)) ", of " (took.count) } }
+                    None => { "–" }
+                }
+            }
             td.num {
                 (held) " of " (held + violated)
                 @if violated > 0 { div.bad { (violated) " violated" } }
