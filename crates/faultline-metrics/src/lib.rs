@@ -32,7 +32,7 @@ pub use family::{MAX_KINDS, MAX_QUEUES, OTHER};
 pub use histogram::Histogram;
 pub use http::{HttpMetrics, UNKNOWN_ROUTE};
 pub use observed::{Holder, Observed, ObservedQueue, ObserverMetrics};
-pub use worker::{Cause, End, KindMetrics, Leases, QueueMetrics, Workers};
+pub use worker::{Cause, Done, End, KindMetrics, Leases, QueueMetrics, Workers};
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;

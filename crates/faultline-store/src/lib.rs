@@ -12,6 +12,7 @@
 //! - [`read`]: jobs, queues and workers for people
 //! - [`observe`]: the whole database, for gauges
 //! - [`dashboard`]: what pages show
+//! - [`rollup`]: counts over time
 //! - [`tokens`]: tokens of the HTTP API
 //! - [`maintain`]: partitions, and rows that nobody needs any more
 //! - [`audit`]: the transition log, on and off
@@ -35,6 +36,7 @@ mod error;
 mod explain;
 pub mod finish;
 pub mod lease;
+mod list;
 pub mod maintain;
 pub mod migrate;
 #[cfg(feature = "mutants")]
@@ -45,6 +47,7 @@ pub mod operate;
 pub mod presence;
 pub mod read;
 pub mod reap;
+pub mod rollup;
 mod session;
 #[cfg(feature = "simulation")]
 mod simulation;

@@ -23,7 +23,7 @@ use crate::worker::DEFAULT_LEASE_TTL;
 use faultline_core::{State, WorkerId};
 use faultline_metrics::Metrics;
 use faultline_store::reap::{REAP_LIMIT, Reaped, Watch, bury, commits, queue_names, reap, watch};
-use faultline_store::{Plans, Result, Session, maintain};
+use faultline_store::{Plans, Result, Session, maintain, rollup};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -317,6 +317,7 @@ impl Reaper {
                 if keys + workers > 0 {
                     tracing::debug!(keys, workers, "pruned");
                 }
+                rollup::prune(session).await?;
                 Ok(())
             })
             .await

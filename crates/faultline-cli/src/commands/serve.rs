@@ -13,7 +13,7 @@ use crate::output;
 use crate::signals::stop_token;
 use anyhow::{Context, anyhow, bail};
 use clap::Args;
-use faultline::{Client, DEFAULT_LEASE_TTL, Metrics, Observer, Reaper};
+use faultline::{Client, DEFAULT_LEASE_TTL, Metrics, Observer, Reaper, Rollups};
 use faultline_server::{Auth, BasePath, DrillSettings, ServerConfig};
 use faultline_store::{Database, Error, tokens};
 use std::io::ErrorKind;
@@ -136,13 +136,14 @@ pub(crate) async fn listen(host: &str, port: u16, flag: &str) -> anyhow::Result<
     })
 }
 
-/// Starts what runs beside a server: the maintenance, and the observer for its metrics.
+/// Starts what runs beside a server: the maintenance, the observer for its metrics, the counts for its pages.
 fn maintain(database: &Database, lease_ttl: Duration, stop: &CancellationToken) -> JoinHandle<()> {
     let client = Client::of(database.clone());
     let reaper = Reaper::all_queues(&client).lease_ttl(lease_ttl).run_until(stop.clone());
     let observer = Observer::new(&client).run_until(stop.clone());
+    let rollups = Rollups::new(&client).run_until(stop.clone());
     tokio::spawn(async move {
-        tokio::join!(reaper, observer);
+        tokio::join!(reaper, observer, rollups);
     })
 }
 

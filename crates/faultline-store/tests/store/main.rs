@@ -18,5 +18,6 @@ mod plans;
 mod races;
 mod reap;
 mod roles;
+mod rollups;
 mod steps;
 mod transitions;
