@@ -107,7 +107,8 @@ impl Dashboard {
             .merge(pages::routes())
             .merge(login::routes())
             .route("/assets/{name}", get(assets::get))
-            .fallback(nothing_here);
+            .fallback(nothing_here)
+            .method_not_allowed_fallback(not_that_way);
         let root = dashboard.url("/");
         let mounted = |path: &str| {
             let to = root.clone();
@@ -133,6 +134,11 @@ impl Dashboard {
 
 async fn nothing_here(State(dashboard): State<Arc<Dashboard>>) -> Response {
     layout::message(&dashboard, StatusCode::NOT_FOUND, "There is no such page", "The address may be mistyped, or old.")
+}
+
+async fn not_that_way(State(dashboard): State<Arc<Dashboard>>) -> Response {
+    let text = "It is there for a form of another page. Nothing was done.";
+    layout::message(&dashboard, StatusCode::METHOD_NOT_ALLOWED, "This is not a page", text)
 }
 
 /// Sets on every answer what browsers must know.

@@ -50,6 +50,12 @@ pub(crate) fn of_queue(queue: &QueueNow) -> Option<Trouble> {
     trouble(Tone::Warn, if is_full { "behind" } else { "stuck" }, why)
 }
 
+/// What is wrong with a worker, where what runs under its leases was not read.
+pub(crate) fn of_worker_alone(worker: &Worker) -> Option<Trouble> {
+    let why = "It went silent without saying goodbye: what it ran is put back.".to_owned();
+    of_worker(worker, 0).map(|trouble| Trouble { why, ..trouble })
+}
+
 /// What is wrong with a worker, of which `leases` are still known.
 pub(crate) fn of_worker(worker: &Worker, leases: usize) -> Option<Trouble> {
     if worker.alive || worker.stopped_at.is_some() {

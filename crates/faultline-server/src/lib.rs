@@ -25,6 +25,7 @@
 //! | `wait` | requests that wait for a job's end |
 //! | `health` | whether the database is there |
 //! | `metrics` | what was counted, and counting requests |
+//! | `trace` | spans of requests that enqueue |
 //! | `auth` | tokens and roles |
 //! | [`limits`] | every bound |
 
@@ -43,6 +44,7 @@ mod problem;
 mod router;
 mod serve;
 mod stall;
+mod trace;
 mod wait;
 
 pub use api::view::JobView;

@@ -16,10 +16,11 @@ use crate::body;
 use crate::health::DatabaseState;
 use crate::metrics;
 use crate::problem::{Answer, Kind, Problem};
+use crate::trace;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Method, Uri, header};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 use faultline_dashboard::Dashboard;
@@ -31,10 +32,12 @@ pub(crate) fn router(app: Arc<App>, dashboard: Dashboard) -> Router {
     let api = |path: MethodRouter<Arc<App>>, access: Access| {
         path.route_layer(from_fn_with_state((app.clone(), access), guard))
     };
+    // The last layer is the outermost.
+    let enqueuing = |path| api(path, Access::Enqueue).route_layer(from_fn(trace::request));
     let jobs = Router::new()
-        .route("/v1/jobs", api(post(enqueue::enqueue), Access::Enqueue))
+        .route("/v1/jobs", enqueuing(post(enqueue::enqueue)))
         .route("/v1/jobs", api(get(jobs::list), Access::Read))
-        .route("/v1/jobs/batch", api(post(enqueue::batch), Access::Enqueue))
+        .route("/v1/jobs/batch", enqueuing(post(enqueue::batch)))
         .route("/v1/jobs/{id}", api(get(jobs::get), Access::ReadOne))
         .route("/v1/jobs/{id}/explain", api(get(jobs::explain), Access::Read))
         .route("/v1/jobs/{id}/cancel", api(post(operate::cancel), Access::Operate))

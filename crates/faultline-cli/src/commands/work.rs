@@ -113,7 +113,7 @@ pub(crate) struct Options {
 /// How a job is run.
 enum Mode {
     Exec(Exec),
-    Http(Webhook),
+    Http(Box<Webhook>),
     Demo,
 }
 
@@ -180,7 +180,7 @@ fn mode(options: &Options, groups: Groups) -> anyhow::Result<Mode> {
         (Some(words), _) => Mode::Exec(Exec::new(Program::new(words)?, groups)),
         (None, Some(url)) => {
             let secrets = std::env::var("FAULTLINE_WEBHOOK_SECRET").unwrap_or_default();
-            Mode::Http(Webhook::new(url, Secrets::parse(&secrets)?)?)
+            Mode::Http(Box::new(Webhook::new(url, Secrets::parse(&secrets)?)?))
         }
         (None, None) => Mode::Demo,
     })
