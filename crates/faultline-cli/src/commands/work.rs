@@ -205,7 +205,7 @@ fn handle(worker: Worker, mode: &Mode) -> Worker {
                 async move { webhook.run(&Facts::of(&run), payload.get()).await.into() }
             })
         }
-        Mode::Demo => demo::KINDS.into_iter().fold(worker, |worker, kind| {
+        Mode::Demo => demo::KINDS.into_iter().chain(demo::SCENES).fold(worker, |worker, kind| {
             worker.on_kind(kind, |payload, run| async move { demo::run(&Facts::of(&run), &payload).await.into() })
         }),
     }
