@@ -222,12 +222,12 @@ impl Store {
             }
             Statement::Rehearse => {
                 let (queues, workers): (Vec<String>, Vec<Uuid>) = (values.get(0)?, values.get(1)?);
-                let (jobs, present) = self.rehearse(&queues, &workers, values.size(2)?, values.size(3)?, now);
+                let (jobs, present) = self.rehearse(&queues, &workers, values.size(2)?, values.size(3)?);
                 vec![row(shape, &[&jobs, &present])]
             }
             Statement::Reap => {
                 let (queues, missed): (Vec<String>, Vec<Uuid>) = (values.get(0)?, values.get(1)?);
-                let reaped = self.reap(&queues, &missed, values.size(2)?, values.size(3)?, now);
+                let reaped = self.reap(&queues, &missed, values.size(2)?, values.size(3)?);
                 let rows = reaped.iter().map(|one| {
                     row(shape, &[&one.id, &one.state, &one.queue, &one.owner, &one.lease, &one.reason, &one.expired_s])
                 });
