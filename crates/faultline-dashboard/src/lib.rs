@@ -26,6 +26,7 @@ mod chart;
 mod dashboard;
 mod fields;
 mod gate;
+mod json;
 mod layout;
 mod live;
 mod login;
