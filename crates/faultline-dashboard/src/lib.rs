@@ -28,6 +28,7 @@ mod dashboard;
 mod drills;
 mod fields;
 mod gate;
+mod json;
 mod layout;
 mod live;
 mod login;
