@@ -69,16 +69,24 @@ impl<T: Serialize> Serialize for Listed<'_, T> {
 /// Rows under headings, printed in aligned columns.
 pub(crate) struct Table {
     rows: Vec<Vec<String>>,
+    /// Characters of a cell at most.
+    cell_chars: usize,
 }
 
 impl Table {
     pub(crate) fn new(headings: &[&str]) -> Self {
-        Self { rows: vec![headings.iter().map(|heading| (*heading).to_owned()).collect()] }
+        let rows = vec![headings.iter().map(|heading| (*heading).to_owned()).collect()];
+        Self { rows, cell_chars: CELL_CHARS }
+    }
+
+    /// One whose cells are our own words, which are shown whole.
+    pub(crate) fn wide(headings: &[&str]) -> Self {
+        Self { cell_chars: usize::MAX, ..Self::new(headings) }
     }
 
     pub(crate) fn row<const N: usize>(&mut self, cells: &[String; N]) {
         debug_assert_eq!(self.rows[0].len(), N);
-        self.rows.push(cells.iter().map(|cell| shorten(&printable(cell))).collect());
+        self.rows.push(cells.iter().map(|cell| shorten(&printable(cell), self.cell_chars)).collect());
     }
 }
 
@@ -121,11 +129,11 @@ pub(crate) fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
-fn shorten(text: &str) -> String {
-    if text.chars().count() <= CELL_CHARS {
+fn shorten(text: &str, limit: usize) -> String {
+    if text.chars().count() <= limit {
         return text.to_owned();
     }
-    text.chars().take(CELL_CHARS - 1).chain(['…']).collect()
+    text.chars().take(limit - 1).chain(['…']).collect()
 }
 
 #[cfg(test)]
