@@ -53,8 +53,8 @@ pub struct Report {
 /// Runs scenarios on a server of its own, or on the one that the options name.
 ///
 /// # Errors
-/// When something can't be measured or what was measured must not be believed; everything that was started has been ended and
-/// every database dropped.
+/// When there is no server to measure on, or somebody stops it; everything that was started has been ended and every database
+/// dropped. A scenario that fails is told in its outcome.
 pub async fn run(
     scenarios: &[&'static Scenario],
     options: &Options,
@@ -84,8 +84,10 @@ async fn measure(
         let outcome = tokio::select! {
             biased;
             () = stop.cancelled() => return Err(BenchError::Interrupted),
-            outcome = (scenario.run)(bench) => outcome?,
+            outcome = (scenario.run)(bench) => outcome,
         };
+        // The others may still be measured.
+        let outcome = outcome.unwrap_or_else(|error| Outcome { failed: Some(error.to_string()), ..bench.outcome("") });
         (bench.tell)(Progress::Found(&outcome));
         outcomes.push(outcome);
     }
@@ -109,7 +111,7 @@ impl Bench<'_> {
     }
 
     pub(crate) fn outcome(&self, about: impl Into<String>) -> Outcome {
-        Outcome { scenario: self.scenario, about: about.into(), figures: Vec::new(), plots: Vec::new() }
+        Outcome { scenario: self.scenario, about: about.into(), figures: Vec::new(), plots: Vec::new(), failed: None }
     }
 }
 

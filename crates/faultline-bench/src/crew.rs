@@ -3,12 +3,13 @@
 use crate::duty::{Duty, End, Tick, Word};
 use crate::error::{BenchError, Result};
 use crate::ground::Room;
+use std::collections::VecDeque;
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -16,6 +17,11 @@ use tokio::task::JoinHandle;
 const STOP_LIMIT: Duration = Duration::from_secs(60);
 /// A crew that has done nothing for so long does not get on.
 const STUCK_AFTER: Duration = Duration::from_secs(60);
+/// More processes than this start one after the other: a hundred that connect at once are a storm of their own.
+const AT_ONCE: usize = 4;
+const START_APART: Duration = Duration::from_millis(50);
+/// Lines of a process's log that are kept for the case that it fails.
+const LAST_LINES: usize = 5;
 
 /// Worker processes.
 pub(crate) struct Crew {
@@ -28,6 +34,7 @@ struct Member {
     child: Child,
     stdin: Option<ChildStdin>,
     reading: JoinHandle<Option<End>>,
+    complaining: JoinHandle<Vec<String>>,
 }
 
 /// What a crew has told when all have gone.
@@ -41,8 +48,8 @@ pub(crate) struct Told {
 }
 
 impl Crew {
-    /// Starts so many processes with the same duty.
-    pub(crate) fn start(program: &Path, room: &Room, duty: &Duty, count: usize) -> Result<Self> {
+    /// Starts so many processes with the same duty; of many, one after the other.
+    pub(crate) async fn start(program: &Path, room: &Room, duty: &Duty, count: usize) -> Result<Self> {
         let ticks = Arc::new(Mutex::new(Vec::new()));
         let (sender, handled) = watch::channel(vec![0; count]);
         let sender = Arc::new(sender);
@@ -54,9 +61,16 @@ impl Crew {
             let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
             let stdout = stdout.ok_or_else(|| BenchError::Process("a worker has no output".into()))?;
             let reading = tokio::spawn(read(number, stdout, ticks.clone(), sender.clone()));
-            Ok(Member { child, stdin, reading })
+            let complaining = tokio::spawn(last_lines(child.stderr.take()));
+            Ok::<_, BenchError>(Member { child, stdin, reading, complaining })
         };
-        let members = (0..count).map(start).collect::<Result<Vec<_>>>()?;
+        let mut members = Vec::with_capacity(count);
+        for number in 0..count {
+            if number >= AT_ONCE {
+                tokio::time::sleep(START_APART).await;
+            }
+            members.push(start(number)?);
+        }
         Ok(Self { members, ticks, handled })
     }
 
@@ -102,8 +116,13 @@ impl Crew {
             let status = tokio::time::timeout(STOP_LIMIT, member.child.wait()).await;
             let status = status.map_err(|_| BenchError::Process("a worker did not stop".into()))?;
             let status = status.map_err(BenchError::io("wait for a worker"))?;
-            let end = member.reading.await.ok().flatten().filter(|_| status.success());
-            ends.push(end.ok_or_else(|| BenchError::Process(format!("a worker has failed: {status}")))?);
+            match member.reading.await.ok().flatten().filter(|_| status.success()) {
+                Some(end) => ends.push(end),
+                None => {
+                    let said = member.complaining.await.unwrap_or_default().join("; ");
+                    return Err(BenchError::Process(format!("a worker has failed, {status}: {said}")));
+                }
+            }
         }
         let stop_s = began.elapsed().as_secs_f64();
         let ticks = std::mem::take(&mut *self.ticks.lock().unwrap_or_else(PoisonError::into_inner));
@@ -119,8 +138,20 @@ pub(crate) fn program_with(program: &Path, url: &str) -> Command {
     }
     command.env("FAULTLINE_DATABASE_URL", url).env("FAULTLINE_LOG", "warn");
     // A group of its own, where the terminal's Ctrl-C does not reach it.
-    command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
+    command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     command
+}
+
+/// What a process says before it fails.
+async fn last_lines(stderr: Option<ChildStderr>) -> Vec<String> {
+    let mut last = VecDeque::new();
+    let Some(stderr) = stderr else { return Vec::new() };
+    let mut lines = BufReader::new(stderr).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        last.truncate(LAST_LINES - 1);
+        last.push_front(line);
+    }
+    last.into_iter().rev().collect()
 }
 
 async fn read(

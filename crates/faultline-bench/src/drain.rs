@@ -68,7 +68,7 @@ impl Drain {
             slots: self.slots,
             queues: self.queues.iter().map(|&queue| queue.to_owned()).collect(),
         };
-        let mut crew = Crew::start(&bench.options.program, room, &duty, self.processes)?;
+        let mut crew = Crew::start(&bench.options.program, room, &duty, self.processes).await?;
         crew.handled(self.jobs).await?;
         let told = crew.dismiss().await?;
         let dead = sampler.end(began).await;

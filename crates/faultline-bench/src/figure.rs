@@ -201,6 +201,8 @@ pub struct Outcome {
     pub figures: Vec<Figure>,
     /// The plots.
     pub plots: Vec<Plot>,
+    /// Why it could not be measured, or must not be believed.
+    pub failed: Option<String>,
 }
 
 #[cfg(test)]

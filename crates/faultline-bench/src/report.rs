@@ -54,7 +54,12 @@ impl Report {
 }
 
 fn section(page: &mut String, outcome: &Outcome) {
-    let _ = write!(page, "<h2 id={0}>{0}</h2><p>{1}</p><table><tr>", outcome.scenario, escape(&outcome.about));
+    let _ = write!(page, "<h2 id={0}>{0}</h2><p>{1}</p>", outcome.scenario, escape(&outcome.about));
+    if let Some(failed) = &outcome.failed {
+        let _ = write!(page, "<p class=bad>failed: {}</p>", escape(failed));
+        return;
+    }
+    page.push_str("<table><tr>");
     HEADINGS.iter().for_each(|heading| {
         let _ = write!(page, "<th>{heading}");
     });

@@ -1,10 +1,10 @@
 //! How fast a queue of no-op jobs is worked off, every one leased, fenced and kept in the history.
 
-use super::ways::{Way, compare};
+use super::ways::{Part, Way, compare};
 use crate::bench::Bench;
 use crate::duty::Side::{ByHand, Faultline};
 use crate::error::Result;
-use crate::figure::Outcome;
+use crate::figure::{Figure, Outcome, Unit};
 
 /// Jobs of one measurement.
 const JOBS: u64 = 300_000;
@@ -45,15 +45,11 @@ pub(super) async fn run(bench: &Bench<'_>) -> Result<Outcome> {
          last job's finish. Each is in the history once, succeeded. By hand a process has one connection, which finishes and \
          claims batches of 1000 in one round trip."
     ));
-    compare(bench, &WAYS, jobs, &mut outcome).await?;
-    let wal = |figure: &crate::figure::Figure| figure.cost.and_then(|cost| cost.wal_bytes);
+    compare(bench, &WAYS, jobs, Part::Whole, &mut outcome).await?;
+    let wal = |figure: &Figure| figure.cost.and_then(|cost| cost.wal_bytes);
     outcome.figures.extend(outcome.figures.get(1).and_then(wal).map(|bytes| {
-        crate::figure::Figure::new(
-            "WAL a job, from claim to history (one process)",
-            crate::figure::Unit::Bytes,
-            vec![bytes],
-        )
-        .note("enqueue has its own")
+        Figure::new("WAL a job, from claim to history (one process)", Unit::Bytes, vec![bytes])
+            .note("enqueue has its own")
     }));
     Ok(outcome)
 }

@@ -13,6 +13,7 @@ use crate::worker::mib;
 use futures_util::future::try_join_all;
 use hdrhistogram::Histogram;
 use std::net::SocketAddr;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, ChildStdin};
@@ -181,6 +182,7 @@ impl Api {
     async fn start(bench: &Bench<'_>, room: &Room) -> Result<Self> {
         let mut command = program_with(&bench.options.program, &room.url);
         command.args(["serve", "--exit-with-parent", "--port", "0"]);
+        command.stderr(Stdio::null());
         let mut child = command.spawn().map_err(BenchError::io("start the API"))?;
         let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
         let silent = || BenchError::Process("the API did not start".into());

@@ -47,7 +47,7 @@ pub(super) async fn run(bench: &Bench<'_>) -> Result<Outcome> {
 }
 
 async fn measure(bench: &Bench<'_>, room: &Room, lasts: Duration) -> Result<Measured> {
-    let crew = Crew::start(&bench.options.program, room, &Duty::new(Side::Faultline, SLOTS), 1)?;
+    let crew = Crew::start(&bench.options.program, room, &Duty::new(Side::Faultline, SLOTS), 1).await?;
     tokio::time::sleep(SETTLE + STATISTICS_LAG).await;
     let (before, began) = (bench.ground.transactions(room).await?, Instant::now());
     let account = || crew.pids().first().copied().and_then(accounts::of);

@@ -57,7 +57,7 @@ pub(super) async fn run(bench: &Bench<'_>) -> Result<Outcome> {
 
 async fn measure(bench: &Bench<'_>, room: &Room, side: Side, jobs: u64) -> Result<Histogram<u64>> {
     let (client, hand) = (Client::connect(&room.url).await?, ByHand::new(room).await?);
-    let mut crew = Crew::start(&bench.options.program, room, &Duty::new(side, faultline::DEFAULT_SLOTS), 1)?;
+    let mut crew = Crew::start(&bench.options.program, room, &Duty::new(side, faultline::DEFAULT_SLOTS), 1).await?;
     let enqueue = async |kind: &str| {
         let payload = timed_payload();
         match side {

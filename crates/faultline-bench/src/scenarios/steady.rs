@@ -155,7 +155,7 @@ fn with_lines(mut plots: Vec<Plot>, name: &str, own: bool, one: &Measured) -> Ve
 async fn measure(bench: &Bench<'_>, room: &Room, side: Side, lasts: Duration) -> Result<Measured> {
     bench.ground.settle().await?;
     let schema = side.schema();
-    let mut crew = Crew::start(&bench.options.program, room, &Duty::new(side, SLOTS), WORKERS)?;
+    let mut crew = Crew::start(&bench.options.program, room, &Duty::new(side, SLOTS), WORKERS).await?;
     let sampler = Sampler::start(room, schema).await?;
     let (began, began_ns) = (Instant::now(), now_ns());
     let mut producers = JoinSet::new();

@@ -17,8 +17,23 @@ pub(super) struct Way {
     pub(super) beside: Option<(usize, Option<f64>)>,
 }
 
+/// Which part of a drain counts.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    /// From the start of the first process.
+    Whole,
+    /// When all processes have long been there.
+    SecondHalf,
+}
+
 /// Measures every way in each repeat.
-pub(super) async fn compare(bench: &Bench<'_>, ways: &[Way], jobs: u64, outcome: &mut Outcome) -> Result<()> {
+pub(super) async fn compare(
+    bench: &Bench<'_>,
+    ways: &[Way],
+    jobs: u64,
+    part: Part,
+    outcome: &mut Outcome,
+) -> Result<()> {
     let repeats = bench.options.repeats;
     bench.plan(ways.len() * (repeats as usize + 1));
     let mut drained: Vec<Vec<Drained>> = ways.iter().map(|_| Vec::new()).collect();
@@ -28,7 +43,8 @@ pub(super) async fn compare(bench: &Bench<'_>, ways: &[Way], jobs: u64, outcome:
             let jobs = if repeat == 0 { (jobs / 10).max(1) } else { jobs };
             let one = bench.measure(way.what, async |room| {
                 fill(room, way.side, Load::now(jobs, bench.options.payload_bytes)).await?;
-                Drain::all(way.side, way.processes, way.slots, jobs).run(bench, room, None).await
+                let half = (part == Part::SecondHalf).then_some(jobs / 2);
+                Drain::all(way.side, way.processes, way.slots, jobs).run(bench, room, half).await
             });
             let one = one.await?;
             if repeat > 0 {
@@ -37,7 +53,11 @@ pub(super) async fn compare(bench: &Bench<'_>, ways: &[Way], jobs: u64, outcome:
         }
     }
     for (way, drained) in ways.iter().zip(&drained) {
-        let figure = figure(way.what, drained);
+        let mut figure = figure(way.what, drained);
+        if part == Part::SecondHalf {
+            let rates = drained.iter().filter_map(|one| one.tail_rate).collect();
+            figure = Figure { cost: figure.cost, ..Figure::new(way.what, Unit::JobsPerSecond, rates) };
+        }
         outcome.figures.push(match way.beside {
             Some((ceiling, Some(share))) => figure.beside(&outcome.figures[ceiling]).at_least(share),
             Some((ceiling, None)) => figure.beside(&outcome.figures[ceiling]),

@@ -1,7 +1,7 @@
 //! `faultline bench`: what Faultline costs on this machine, beside hand-written SQL that does the same.
 
 use crate::cli::{self, Global};
-use crate::commands::work::follow_parent;
+use crate::commands::work::follow_parent_within;
 use crate::connection::url;
 use crate::exit::{Done, FAILURE, say, usage};
 use crate::output::{self, Table};
@@ -21,7 +21,7 @@ durability on. Faultline and its ceiling, hand-written SQL that does the same an
 measured in turn, so that what slows the machine down slows both. Read the ratios; the absolute
 figures belong to this machine and this hour.
 
-Exit code 0 also if a budget was missed, unless --strict.
+Exit code 1 if a measurement failed; 0 also if a budget was missed, unless --strict.
 
 Examples:
   faultline bench list
@@ -33,6 +33,8 @@ Examples:
 
 /// Between two steps of the progress bar.
 const TICK: Duration = Duration::from_millis(200);
+/// What a worker has to finish what it holds when the benchmark is done with it, on however busy a machine.
+const STOP_LIMIT: Duration = Duration::from_secs(60);
 /// More payload than the engine takes is no measurement of it.
 const MAX_PAYLOAD_BYTES: u64 = 256 << 10;
 
@@ -138,8 +140,9 @@ pub(crate) async fn run_all(options: &BenchOptions, global: &Global) -> Done {
     })?;
     write(options, &report)?;
     output::answer(global.output, &report, &summary(&report))?;
-    let missed = missed(&report).count();
-    Ok(if options.strict && missed > 0 { ExitCode::from(FAILURE) } else { ExitCode::SUCCESS })
+    let failed = report.outcomes.iter().any(|outcome| outcome.failed.is_some());
+    let is_missed = missed(&report).next().is_some();
+    Ok(if failed || options.strict && is_missed { ExitCode::from(FAILURE) } else { ExitCode::SUCCESS })
 }
 
 #[derive(Serialize)]
@@ -176,6 +179,9 @@ fn show(bar: &ProgressBar, word: Progress<'_>) {
         Progress::Begins(what) => bar.set_message(what.to_owned()),
         Progress::Ended => bar.inc(1),
         Progress::Found(outcome) => {
+            if let Some(failed) = &outcome.failed {
+                return bar.suspend(|| say(&format!("  failed: {failed}")));
+            }
             let missed = outcome.figures.iter().filter(|figure| is_missed(figure)).count();
             let budgets = if missed == 0 { String::new() } else { format!(", {missed} budgets missed") };
             bar.suspend(|| say(&format!("  {} figures{budgets}", outcome.figures.len())));
@@ -213,7 +219,10 @@ fn summary(report: &Report) -> String {
     let server: Vec<String> = report.server.iter().map(|(name, value)| format!("{name} {value}")).collect();
     let mut text = format!("{}{load}\n{}\n", report.machine, server.join(", "));
     for outcome in &report.outcomes {
-        text.push_str(&format!("\n{}: {}\n{}\n", outcome.scenario, outcome.about, table(outcome)));
+        match &outcome.failed {
+            Some(failed) => text.push_str(&format!("\n{}: failed: {failed}\n", outcome.scenario)),
+            None => text.push_str(&format!("\n{}: {}\n{}\n", outcome.scenario, outcome.about, table(outcome))),
+        }
     }
     let missed: Vec<String> = missed(report).map(|figure| figure.what.clone()).collect();
     text.push_str(&match missed.len() {
@@ -255,7 +264,7 @@ fn table(outcome: &Outcome) -> Table {
 /// Runs the hidden worker of the benchmark.
 pub(crate) async fn work(options: &WorkerOptions, global: &Global) -> Done {
     let stop = stop_token(|| ())?;
-    tokio::spawn(follow_parent(stop.clone()));
+    tokio::spawn(follow_parent_within(stop.clone(), STOP_LIMIT));
     let (url, stop) = (url(global)?, stop.cancelled_owned());
     faultline_bench::work(&url, &options.duty, stop).await?;
     Ok(ExitCode::SUCCESS)
