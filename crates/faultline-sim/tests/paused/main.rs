@@ -3,6 +3,7 @@
 
 mod answers;
 mod common;
+mod idle;
 mod outage;
 mod presence;
 mod renewals;
