@@ -113,13 +113,7 @@ impl Store {
     }
 
     /// Answers how many rows of jobs and of workers could be written.
-    pub(super) fn rehearse(
-        &self,
-        queues: &[String],
-        workers: &[Uuid],
-        look_at: usize,
-        limit: usize,
-    ) -> (i64, i64) {
+    pub(super) fn rehearse(&self, queues: &[String], workers: &[Uuid], look_at: usize, limit: usize) -> (i64, i64) {
         let held_by_these = |job: &&Job| job.lease.as_ref().is_some_and(|lease| workers.contains(&lease.owner));
         let mut jobs = 0;
         for queue in queues {

@@ -227,7 +227,7 @@ impl Store {
             }
             Statement::Reap => {
                 let (queues, missed): (Vec<String>, Vec<Uuid>) = (values.get(0)?, values.get(1)?);
-                let reaped = self.reap(&queues, &missed, values.size(2)?, values.size(3)?);
+                let reaped = self.reap(&queues, &missed, values.size(2)?, values.size(3)?, now);
                 let rows = reaped.iter().map(|one| {
                     row(shape, &[&one.id, &one.state, &one.queue, &one.owner, &one.lease, &one.reason, &one.expired_s])
                 });
