@@ -51,7 +51,7 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_name = "LEVEL", env = "FAULTLINE_LOG", hide_env_values = true)]
     pub(crate) log: Option<String>,
 
-    /// How to log
+    /// How to log: as text, or one JSON object a line
     #[arg(
         long,
         global = true,
@@ -117,6 +117,16 @@ impl Command {
     /// Whether it runs until it is told to stop, so that its log is worth reading.
     pub(crate) fn is_service(&self) -> bool {
         matches!(self, Self::Dev(_) | Self::Serve(_) | Self::Work(_) | Self::DrillWorker(_))
+    }
+
+    /// As which it is known to a collector of traces, unless `OTEL_SERVICE_NAME` says otherwise; none that is over soon.
+    #[cfg(feature = "otel")]
+    pub(crate) fn traced_as(&self) -> Option<&'static str> {
+        match self {
+            Self::Dev(_) | Self::Serve(_) => Some("faultline-api"),
+            Self::Work(_) => Some("faultline-worker"),
+            _ => None,
+        }
     }
 
     /// What listens to the log of a drill's worker.

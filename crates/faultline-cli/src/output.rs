@@ -69,19 +69,18 @@ impl<T: Serialize> Serialize for Listed<'_, T> {
 /// Rows under headings, printed in aligned columns.
 pub(crate) struct Table {
     rows: Vec<Vec<String>>,
-    /// Characters of a cell at most.
     cell_chars: usize,
 }
 
 impl Table {
     pub(crate) fn new(headings: &[&str]) -> Self {
-        let rows = vec![headings.iter().map(|heading| (*heading).to_owned()).collect()];
-        Self { rows, cell_chars: CELL_CHARS }
+        Self { rows: vec![headings.iter().map(|heading| (*heading).to_owned()).collect()], cell_chars: CELL_CHARS }
     }
 
-    /// One whose cells are our own words, which are shown whole.
-    pub(crate) fn wide(headings: &[&str]) -> Self {
-        Self { cell_chars: usize::MAX, ..Self::new(headings) }
+    /// For texts of this program: all of each cell.
+    pub(crate) fn uncut(mut self) -> Self {
+        self.cell_chars = usize::MAX;
+        self
     }
 
     pub(crate) fn row<const N: usize>(&mut self, cells: &[String; N]) {
@@ -129,11 +128,11 @@ pub(crate) fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
-fn shorten(text: &str, limit: usize) -> String {
-    if text.chars().count() <= limit {
+fn shorten(text: &str, chars: usize) -> String {
+    if text.chars().count() <= chars {
         return text.to_owned();
     }
-    text.chars().take(limit - 1).chain(['…']).collect()
+    text.chars().take(chars - 1).chain(['…']).collect()
 }
 
 #[cfg(test)]

@@ -153,7 +153,7 @@ struct Listed {
 
 fn list(global: &Global) -> Done {
     let items: Vec<Listed> = SCENARIOS.iter().map(|s| Listed { name: s.name, about: s.about }).collect();
-    let mut table = Table::wide(&["NAME", "WHAT IT MEASURES"]);
+    let mut table = Table::new(&["NAME", "WHAT IT MEASURES"]).uncut();
     for item in &items {
         table.row(&[item.name.to_owned(), item.about.to_owned()]);
     }
@@ -237,7 +237,7 @@ fn summary(report: &Report) -> String {
 
 fn table(outcome: &Outcome) -> Table {
     let mut table =
-        Table::wide(&["WHAT", "MEDIAN", "SPREAD", "RATIO", "TO", "BUDGET", "WAL", "PG CPU", "OWN CPU", "PEAK"]);
+        Table::new(&["WHAT", "MEDIAN", "SPREAD", "RATIO", "TO", "BUDGET", "WAL", "PG CPU", "OWN CPU", "PEAK"]).uncut();
     for figure in &outcome.figures {
         let cost = figure.cost.unwrap_or_default();
         let or_dash = |value: Option<f64>, unit: &str| value.map_or("-".into(), |value| format!("{value:.0} {unit}"));
