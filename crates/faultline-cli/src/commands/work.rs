@@ -230,10 +230,15 @@ fn queues(options: &Options) -> anyhow::Result<Vec<(String, usize)>> {
 /// Stops with the parent: its death closes the pipe that is our standard input. The database may be gone with it, so that an
 /// orderly end is not waited for.
 pub(crate) async fn follow_parent(stop: CancellationToken) {
+    follow_parent_within(stop, ORPHAN_LIMIT).await;
+}
+
+/// The same, with so long to stop in order.
+pub(crate) async fn follow_parent_within(stop: CancellationToken, limit: Duration) {
     let mut byte = [0];
     while let Ok(1..) = tokio::io::stdin().read(&mut byte).await {}
     stop.cancel();
-    tokio::time::sleep(ORPHAN_LIMIT).await;
+    tokio::time::sleep(limit).await;
     std::process::exit(1);
 }
 

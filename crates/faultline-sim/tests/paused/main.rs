@@ -5,6 +5,7 @@ mod answers;
 mod clock;
 mod common;
 mod disk;
+mod idle;
 mod outage;
 mod presence;
 mod renewals;
