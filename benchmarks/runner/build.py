@@ -18,6 +18,18 @@ class Unavailable(Exception):
     """An adapter that can't be had here, and why."""
 
 
+def crate_of(peer):
+    # Both of Faultline's adapters are programs of one crate.
+    return "adapter-faultline" if peer.adapter.startswith("faultline") else f"adapter-{peer.adapter}"
+
+
+def last_error(log, name=""):
+    """The last line that tells of an error, if there is one of those that name the program."""
+    lines = [line.strip() for line in open(log, errors="replace") if re.search(r"^error|ERR", line)]
+    lines = [line for line in lines if name in line] or lines
+    return lines[-1] if lines else "see the log"
+
+
 def run(command, log, cwd=None):
     """Runs a command with its output in the log; its last words are the reason if it fails."""
     with open(log, "ab") as out:
@@ -26,25 +38,23 @@ def run(command, log, cwd=None):
         except OSError as error:
             raise Unavailable(f"{command[0]}: {error.strerror}") from error
     if ended.returncode:
-        words = [line.strip() for line in open(log, errors="replace") if re.search(r"error|ERR", line)]
-        raise Unavailable(f"`{' '.join(command[:3])} …` failed: {words[-1] if words else 'see the log'}")
+        raise Unavailable(f"`{' '.join(map(str, command[:3]))} …` failed: {last_error(log)} ({log})")
 
 
 class Builds:
     """The commands of the adapters, each ecosystem prepared once."""
 
-    def __init__(self, logs):
+    def __init__(self, logs, peers):
         self.logs = logs
+        # Built by one call of cargo, or what they share would be built once for each.
+        self.crates = sorted({crate_of(peer) for peer in peers if peer.ecosystem == "rust"} | {"cluster"})
         self.prepared = {}
 
     def command(self, peer):
         """The adapter's command line, after it was built; raises Unavailable."""
         match peer.ecosystem:
             case "rust":
-                # An adapter's crate has its name, less a variant of its own after a dash.
-                crate = "adapter-faultline" if peer.adapter.startswith("faultline") else f"adapter-{peer.adapter}"
-                self.once(crate, lambda: self.cargo(crate))
-                return [RUST / "target/release" / f"adapter-{peer.adapter}"]
+                return [self.rust_program(f"adapter-{peer.adapter}")]
             case "npm":
                 node = self.once("npm", self.npm)
                 return [node, NODE / f"{peer.adapter}.mjs"]
@@ -62,10 +72,25 @@ class Builds:
             raise self.prepared[name]
         return self.prepared[name]
 
-    def cargo(self, crate):
-        command = ["cargo", "build", "--release", "--locked", "--package", crate]
-        run(command, self.logs / f"build-{crate}.log", RUST)
-        return RUST / "target/release" / crate
+    def rust_program(self, name):
+        """A program of the workspace; raises Unavailable if it was not built, which leaves the others alone."""
+        self.once("rust", self.cargo)
+        program = RUST / "target/release" / name
+        if not program.exists():
+            log = self.logs / "build-rust.log"
+            raise Unavailable(f"it was not built: {last_error(log, name)} ({log})")
+        return program
+
+    def cargo(self):
+        # What an earlier build has left must not pass for what this one could not build.
+        for program in [*(RUST / "target/release").glob("adapter-*"), RUST / "target/release/cluster"]:
+            program.unlink(missing_ok=True)
+        packages = [word for crate in self.crates for word in ("--package", crate)]
+        try:
+            run(["cargo", "build", "--release", "--locked", "--keep-going", *packages], self.logs / "build-rust.log", RUST)
+        except Unavailable as why:
+            if not (RUST / "target/release/cluster").exists():
+                raise why
 
     def faultline(self):
         """The program itself, for its HTTP API."""
