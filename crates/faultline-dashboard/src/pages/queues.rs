@@ -125,7 +125,8 @@ fn table(data: &Data, cx: &Context) -> Markup {
 fn rate(queue: &str, lately: &[QueueEvents]) -> String {
     let events = lately.iter().find(|lately| lately.queue == queue).map(|lately| lately.events);
     let ended = events.map_or(0, |events| events.succeeded + events.failed + events.cancelled);
-    let (whole, tenth) = (ended / i64::from(RATE_MINUTES), ended % i64::from(RATE_MINUTES) * 10 / i64::from(RATE_MINUTES));
+    let (whole, tenth) =
+        (ended / i64::from(RATE_MINUTES), ended % i64::from(RATE_MINUTES) * 10 / i64::from(RATE_MINUTES));
     if whole < 10 && tenth > 0 { format!("{whole}.{tenth}") } else { count(whole, false) }
 }
 
@@ -193,11 +194,18 @@ mod tests {
 
     fn data(queues: Vec<QueueNow>) -> Data {
         let known = queues.len();
-        Data { now: QueuesNow { queues, known }, paused_by: HashMap::from([("paused".into(), "ada".into())]), lately: lately() }
+        Data {
+            now: QueuesNow { queues, known },
+            paused_by: HashMap::from([("paused".into(), "ada".into())]),
+            lately: lately(),
+        }
     }
 
     fn lately() -> Vec<QueueEvents> {
-        let of = |queue: &str, succeeded| QueueEvents { queue: queue.into(), events: Events { succeeded, ..Events::default() } };
+        let of = |queue: &str, succeeded| QueueEvents {
+            queue: queue.into(),
+            events: Events { succeeded, ..Events::default() },
+        };
         vec![of("behind", 6170), of("calm", 3)]
     }
 

@@ -241,7 +241,10 @@ mod tests {
 
     #[test]
     fn a_newcomer_is_told_how_to_start_a_worker() {
-        insta::assert_snapshot!(shown(&Workers, &Data { workers: Vec::new(), running: Vec::new(), recoveries: Vec::new() }));
+        insta::assert_snapshot!(shown(
+            &Workers,
+            &Data { workers: Vec::new(), running: Vec::new(), recoveries: Vec::new() }
+        ));
     }
 
     #[test]
