@@ -130,7 +130,7 @@ fn troubles(data: &Data, cx: &Context) -> Markup {
             "Nothing here yet",
             &html! {
                 p { "Faultline runs jobs: a producer enqueues them, workers claim and run them, and what fails is tried again. Begin with a job and a worker:" }
-                pre { "faultline enqueue greet --payload '{\"name\": \"Ada\"}'\nfaultline work --exec 'greet=cat'" }
+                pre { "faultline job enqueue demo.echo '{\"hello\":\"world\"}'\nfaultline work --queue default --exec cat" }
             },
         );
     }

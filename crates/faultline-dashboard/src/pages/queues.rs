@@ -80,7 +80,7 @@ fn table(data: &Data, cx: &Context) -> Markup {
             "No queues yet",
             &html! {
                 p { "A queue comes into being with its first job or its first worker. Enqueue a job:" }
-                pre { "faultline enqueue demo.echo --queue default" }
+                pre { "faultline job enqueue demo.echo '{\"hello\":\"world\"}'" }
             },
         );
     }
