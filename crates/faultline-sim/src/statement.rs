@@ -60,6 +60,10 @@ pub enum Statement {
     Partitions,
     /// `prune.sql`
     Prune,
+    /// `rollup_report.sql`: nobody draws what happens here.
+    RollupReport,
+    /// `rollup_prune.sql`
+    RollupPrune,
 }
 
 /// A statement's text and types.
@@ -151,5 +155,8 @@ static SHAPES: &[Shape] = &[
     shape!(Cancel, "select faultline.cancel($1)", [UUID], &[("cancel", Type::TEXT)]),
     shape!(Audit, shipped!("audit"), [TEXT, TEXT, TEXT, TEXT], &[]),
     shape!(Partitions, "select faultline.maintain_partitions()", [], &[("maintain_partitions", Type::BOOL)]),
+    shape!(RollupReport, shipped!("rollup_report"),
+        [UUID, INT8, INT8, TEXT_ARRAY, INT8_ARRAY, INT8_ARRAY, INT8_ARRAY, INT8, INT8], &[]),
+    shape!(RollupPrune, shipped!("rollup_prune"), [INT8], &[("removed", Type::INT8)]),
     shape!(Prune, shipped!("prune"), [INT8], &[("keys", Type::INT8), ("workers", Type::INT8)]),
 ];

@@ -12,7 +12,6 @@ use faultline_store::{Database, Simulation};
 use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 use tokio::time::Instant;
 
 /// When the database's clock began.
@@ -169,9 +168,9 @@ impl World {
         self.server.refused.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    /// The database's clock goes ahead, while nothing else happens.
-    pub fn go_ahead(&self, by: Duration) {
-        let mut ahead = self.server.ahead.lock().unwrap_or_else(PoisonError::into_inner);
-        *ahead += SignedDuration::try_from(by).unwrap_or(SignedDuration::MAX);
+    /// The database's clock is set, ahead or back, while nothing else happens.
+    pub fn set_clock(&self, by: SignedDuration) {
+        self.note("server", Event::Fault(format!("its clock is set by {by:#}")));
+        *self.server.ahead.lock().unwrap_or_else(PoisonError::into_inner) += by;
     }
 }

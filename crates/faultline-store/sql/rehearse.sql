@@ -11,7 +11,6 @@ with candidate as materialized (
           from faultline.jobs j
          where j.queue = q.name
            and j.priority = p.priority
-           and j.next_run_at <= (select clock_timestamp())
          order by j.next_run_at, j.tie
          limit $3
      ) c

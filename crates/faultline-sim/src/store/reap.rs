@@ -82,7 +82,7 @@ impl Store {
         let mut candidates: Vec<(Uuid, Uuid)> = Vec::new();
         for queue in queues {
             for priority in PRIORITIES {
-                for job in self.due(queue, priority, now).into_iter().take(look_at) {
+                for job in self.in_order(queue, priority).into_iter().take(look_at) {
                     let Some(lease) = &job.lease else { continue };
                     let is_lost = lease.expires_at < now || absent.contains(&lease.owner);
                     if missed.contains(&lease.owner) && is_lost {
@@ -113,18 +113,11 @@ impl Store {
     }
 
     /// Answers how many rows of jobs and of workers could be written.
-    pub(super) fn rehearse(
-        &self,
-        queues: &[String],
-        workers: &[Uuid],
-        look_at: usize,
-        limit: usize,
-        now: Timestamp,
-    ) -> (i64, i64) {
+    pub(super) fn rehearse(&self, queues: &[String], workers: &[Uuid], look_at: usize, limit: usize) -> (i64, i64) {
         let held_by_these = |job: &&Job| job.lease.as_ref().is_some_and(|lease| workers.contains(&lease.owner));
         let mut jobs = 0;
         for queue in queues {
-            let looked_at = PRIORITIES.flat_map(|priority| self.due(queue, priority, now).into_iter().take(look_at));
+            let looked_at = PRIORITIES.flat_map(|priority| self.in_order(queue, priority).into_iter().take(look_at));
             jobs += looked_at.filter(held_by_these).count();
         }
         let present = workers.iter().filter(|id| self.workers.contains_key(id));
@@ -137,7 +130,7 @@ impl Store {
         let lease = job.lease.clone().expect("it was running when it was looked at");
         job.crashes += i32::from(is_suspect);
         let is_cancelled = job.is_cancel_requested;
-        let (is_over, next_run_at) = (is_charged && job.attempts >= job.max_attempts, job.next_run_at);
+        let (is_over, next_run_at) = (is_charged && job.attempts >= job.max_attempts, job.next_run_at.min(now));
         let outcome = if lease.expires_at < now { "expired" } else { "lost" };
         let queue = job.queue.clone();
         let expired_s = now.duration_since(lease.expires_at).as_secs_f64();

@@ -106,6 +106,8 @@ impl Store {
             | Statement::Audit
             | Statement::Confirm
             | Statement::Partitions
+            | Statement::RollupReport
+            | Statement::RollupPrune
             | Statement::Prune
             | Statement::Cancel
             | Statement::Enqueue => self.aside(&values, now),
@@ -150,7 +152,8 @@ impl Store {
                 });
                 rows.collect()
             }
-            Statement::Audit => Vec::new(),
+            Statement::RollupPrune => vec![row(shape, &[&0_i64])],
+            Statement::Audit | Statement::RollupReport => Vec::new(),
             other => return Err(format!("{other:?} is run elsewhere")),
         })
     }
@@ -219,7 +222,7 @@ impl Store {
             }
             Statement::Rehearse => {
                 let (queues, workers): (Vec<String>, Vec<Uuid>) = (values.get(0)?, values.get(1)?);
-                let (jobs, present) = self.rehearse(&queues, &workers, values.size(2)?, values.size(3)?, now);
+                let (jobs, present) = self.rehearse(&queues, &workers, values.size(2)?, values.size(3)?);
                 vec![row(shape, &[&jobs, &present])]
             }
             Statement::Reap => {

@@ -87,6 +87,7 @@ pub const ALL: &[Mutant] = &[
         killers: &[
             explorer("leases::a_zombie_a_reaper_and_the_next_holder_in_any_order"),
             store("transitions::a_zombie_is_refused_and_harmless_while_its_job_waits_and_while_another_runs_it"),
+            Killer::Drill { name: "zombie", seed: 1 },
         ],
     },
     Mutant {

@@ -34,7 +34,7 @@ use crate::worker::DEFAULT_LEASE_TTL;
 use faultline_core::{State, WorkerId};
 use faultline_metrics::Metrics;
 use faultline_store::reap::{Reaped, Watch, bury, commits, queue_names, rehearse, watch};
-use faultline_store::{Plans, Result, Session, maintain};
+use faultline_store::{Plans, Result, Session, maintain, rollup};
 use missed::Missed;
 use pace::Pace;
 use std::collections::BTreeSet;
@@ -298,6 +298,7 @@ impl Reaper {
                 if keys + workers > 0 {
                     tracing::debug!(keys, workers, "pruned");
                 }
+                rollup::prune(session).await?;
                 Ok(())
             })
             .await
