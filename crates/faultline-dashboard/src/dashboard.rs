@@ -1,5 +1,6 @@
 //! What all requests share, and the routes.
 
+use crate::drills::DrillSettings;
 use crate::gate::Gate;
 use crate::live::Hub;
 use crate::session::Sessions;
@@ -68,6 +69,8 @@ pub struct Settings {
     pub base_path: BasePath,
     /// The key of sessions, which servers behind one balancer share; a random one otherwise.
     pub session_key: Option<String>,
+    /// The drills that it shows.
+    pub drills: DrillSettings,
 }
 
 /// What all requests share.
@@ -89,7 +92,7 @@ impl Dashboard {
     pub fn new(settings: &Settings, gate: Arc<dyn Gate>, stopping: CancellationToken) -> Result<Self, Error> {
         Ok(Self {
             gate,
-            source: Source::new(&settings.database_url, &settings.metrics)?,
+            source: Source::new(settings)?,
             sessions: Sessions::new(settings.session_key.as_deref()),
             hub: Hub::default(),
             stopping,
@@ -142,7 +145,8 @@ async fn not_that_way(State(dashboard): State<Arc<Dashboard>>) -> Response {
 async fn secure(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+    // A report of a drill has a policy of its own.
+    headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(HeaderValue::from_static(POLICY));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     // Not `no-referrer`, under which browsers send `Origin: null` with our own forms too; other sites learn nothing either way.
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));

@@ -11,6 +11,7 @@
 //! | `source` | where pages read, and by which clock |
 //! | `live` | live views: read once, sent to all who watch |
 //! | `parts`, `chart` | what pages are made of |
+//! | `drills` | reports of drills, and the drill that can be run from here |
 //! | `trouble` | what is wrong with a queue or a worker, in words |
 //! | `layout` | the document around a page, and pages that are only a message |
 //! | `gate`, `session`, `visit` | who may look and act: tokens, sessions, the way of every request |
@@ -19,11 +20,10 @@
 //!
 //! Only `faultline-store` holds SQL; a page calls its functions.
 
-#![expect(dead_code, reason = "parts that pages to come use")]
-
 mod assets;
 mod chart;
 mod dashboard;
+mod drills;
 mod fields;
 mod gate;
 mod json;
@@ -41,4 +41,5 @@ mod trouble;
 mod visit;
 
 pub use dashboard::{BasePath, Dashboard, InvalidBasePath, PATH, Settings};
+pub use drills::{DrillRun, DrillRunner, DrillSettings};
 pub use gate::{Fingerprint, Gate, Holder, Refused};

@@ -1,5 +1,7 @@
 //! Where pages read, and the clock by which they tell ages: the database's, as this process last heard it.
 
+use crate::dashboard::Settings;
+use crate::drills::Drills;
 use faultline_metrics::Metrics;
 use faultline_store::dashboard::people;
 use faultline_store::{ClientWrapper, Database, Error};
@@ -21,6 +23,8 @@ const CLOCK_EVERY: Duration = Duration::from_secs(30);
 #[derive(Clone)]
 pub(crate) struct Source {
     database: Database,
+    /// What drills have left.
+    pub(crate) drills: Arc<Drills>,
     clock: Arc<Mutex<Clock>>,
 }
 
@@ -32,9 +36,11 @@ struct Clock {
 }
 
 impl Source {
-    pub(crate) fn new(url: &str, metrics: &Metrics) -> Result<Self, Error> {
+    pub(crate) fn new(settings: &Settings) -> Result<Self, Error> {
+        let url = &settings.database_url;
         let database = Database::with_settings(url, "faultline-dashboard", POOL_SIZE, SETTINGS)?;
-        Ok(Self { database: database.counted_in(metrics)?, clock: Arc::default() })
+        let drills = Arc::new(Drills::new(settings.drills.clone()));
+        Ok(Self { database: database.counted_in(&settings.metrics)?, drills, clock: Arc::default() })
     }
 
     /// Reads, or does what an operator asked for.

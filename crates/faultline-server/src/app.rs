@@ -73,6 +73,7 @@ impl App {
             metrics: self.config.metrics.clone(),
             base_path: self.config.base_path.clone(),
             session_key: self.config.session_key.clone(),
+            drills: self.config.drills.clone(),
         };
         Dashboard::new(&settings, self.gate.clone(), self.stopping.clone())
     }

@@ -1,7 +1,7 @@
 //! What a server can be told.
 
 use crate::limits;
-use faultline_dashboard::BasePath;
+use faultline_dashboard::{BasePath, DrillSettings};
 use faultline_metrics::Metrics;
 use std::time::Duration;
 
@@ -48,6 +48,8 @@ pub struct ServerConfig {
     pub base_path: BasePath,
     /// The key of the dashboard's sessions, which servers behind one balancer share; none for a random one.
     pub session_key: Option<String>,
+    /// The drills that the dashboard shows.
+    pub drills: DrillSettings,
     /// What `GET /metrics` shows and where the server counts; give the same to what runs beside it.
     pub metrics: Metrics,
 }
@@ -66,6 +68,7 @@ impl ServerConfig {
             drain_time: Duration::from_secs(15),
             base_path: BasePath::default(),
             session_key: None,
+            drills: DrillSettings::default(),
             metrics: Metrics::new(),
         }
     }

@@ -50,7 +50,7 @@ mod wait;
 pub use api::view::JobView;
 pub use auth::{TOKEN_PREFIX, new_token};
 pub use config::{Auth, ServerConfig};
-pub use faultline_dashboard::{BasePath, InvalidBasePath};
+pub use faultline_dashboard::{BasePath, DrillRun, DrillRunner, DrillSettings, InvalidBasePath};
 pub use faultline_metrics::Metrics;
 pub use metrics::serve_metrics;
 pub use openapi::openapi;

@@ -9,9 +9,9 @@
 //! - [`holders`]: who held it
 //! - [`lines`]: jobs as lines of a list
 //! - [`errors`]: errors by what they say, and the jobs that failed by one
-//! - [`people`]: who paused what, and by which clock
 //! - [`bulk`]: acting on everything that matches, a batch at a time
 //! - [`database`]: what the database says of itself
+//! - [`people`]: who paused what, and by which clock
 //!
 //! Lists of jobs are [`crate::read::page`], workers [`crate::read::workers`].
 
