@@ -1,6 +1,6 @@
 //! The grammar of the command line, and the flags that hold for every command.
 
-use crate::commands::{audit, check, database, dev, drill, health, job, queue, serve, token, work, worker};
+use crate::commands::{audit, bench, check, database, dev, drill, health, job, queue, serve, token, work, worker};
 use crate::exit::Done;
 use crate::output::Format;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -103,9 +103,14 @@ pub(crate) enum Command {
     /// Failure drills: prove on this machine what survives which failure
     #[command(subcommand)]
     Drill(drill::Verb),
+    /// What Faultline costs on this machine, beside hand-written SQL that does the same
+    Bench(bench::BenchOptions),
     /// The worker of a drill
     #[command(hide = true)]
     DrillWorker(drill::WorkerOptions),
+    /// The worker of a benchmark
+    #[command(hide = true)]
+    BenchWorker(bench::WorkerOptions),
 }
 
 impl Command {
@@ -144,6 +149,8 @@ impl Command {
             Self::Audit(verb) => audit::run(verb, global).await,
             Self::Drill(verb) => drill::run(verb, global).await,
             Self::DrillWorker(options) => drill::work(options, global).await,
+            Self::Bench(options) => bench::run_all(options, global).await,
+            Self::BenchWorker(options) => bench::work(options, global).await,
         }
     }
 }

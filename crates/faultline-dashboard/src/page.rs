@@ -169,13 +169,7 @@ impl Context {
     /// For tests of views: somebody who may act, at a time that stands still.
     #[cfg(test)]
     pub(crate) fn for_test() -> Self {
-        Self::new(
-            "/dashboard".into(),
-            true,
-            "the-csrf-token".into(),
-            "2026-03-01T12:00:00Z".parse().expect("a time"),
-            false,
-        )
+        Self::new("/dashboard".into(), true, "the-csrf-token".into(), crate::samples::now(), false)
     }
 }
 

@@ -35,6 +35,7 @@ const SESSIONS: usize = 2;
 const EXAMPLES: &str = "\
 The server starts, and goes on, while the database is away or not migrated: it then answers 503
 with the reason. Once there are tokens (`faultline token create`), requests need one.
+Traces go where OTEL_EXPORTER_OTLP_ENDPOINT says, as OTLP over HTTP.
 
 Examples:
   faultline serve

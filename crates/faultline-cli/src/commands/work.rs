@@ -32,9 +32,9 @@ const EXAMPLES: &str = "\
 --exec starts the command once for each attempt: a direct child, without a shell. The payload is its
 standard input, as JSON. In its environment are FAULTLINE_JOB_ID, FAULTLINE_KIND, FAULTLINE_QUEUE,
 FAULTLINE_ATTEMPT, FAULTLINE_MAX_ATTEMPTS, FAULTLINE_KEY, FAULTLINE_LEASE_ID, FAULTLINE_WORKER_ID
-and TRACEPARENT. It must be the last flag: all that follows is the command. A single string is
-split into words as a shell does, without expanding anything; what needs a shell says so:
---exec sh -c '…'.
+and, in a trace, TRACEPARENT and TRACESTATE. It must be the last flag: all that follows is the
+command. A single string is split into words as a shell does, without expanding anything; what
+needs a shell says so: --exec sh -c '…'.
   exit code 0   succeeded; standard output is the result: JSON, or text, 1 MiB at most
   exit code 75  try again later: counts as an attempt; standard output such as 30s is the delay
   any other     a failed attempt, with the last 8 KiB of standard error as its error
@@ -48,6 +48,8 @@ while you change it).
   429, 503 with Retry-After  a failed attempt; the next one after that delay
   410                        failed for good
   any other                  a failed attempt
+
+Traces go where OTEL_EXPORTER_OTLP_ENDPOINT says, as OTLP over HTTP.
 
 Examples:
   faultline work --queue mail --exec ./send-mail.sh
@@ -228,10 +230,15 @@ fn queues(options: &Options) -> anyhow::Result<Vec<(String, usize)>> {
 /// Stops with the parent: its death closes the pipe that is our standard input. The database may be gone with it, so that an
 /// orderly end is not waited for.
 pub(crate) async fn follow_parent(stop: CancellationToken) {
+    follow_parent_within(stop, ORPHAN_LIMIT).await;
+}
+
+/// The same, with so long to stop in order.
+pub(crate) async fn follow_parent_within(stop: CancellationToken, limit: Duration) {
     let mut byte = [0];
     while let Ok(1..) = tokio::io::stdin().read(&mut byte).await {}
     stop.cancel();
-    tokio::time::sleep(ORPHAN_LIMIT).await;
+    tokio::time::sleep(limit).await;
     std::process::exit(1);
 }
 

@@ -5,6 +5,7 @@
 mod ambiguous;
 mod claims;
 mod common;
+mod costs;
 mod crashes;
 mod dashboard;
 mod edges;

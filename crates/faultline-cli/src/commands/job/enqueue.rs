@@ -65,7 +65,7 @@ pub(crate) struct Options {
     /// The largest wait before any retry [default: 10m]
     #[arg(long, value_name = "DURATION", value_parser = cli::duration)]
     backoff_cap: Option<Duration>,
-    /// Trace context and tags: a JSON object, such as {"traceparent":"00-…"}
+    /// Trace context and tags: a JSON object, such as {"traceparent":"00-…"} [traceparent also: TRACEPARENT]
     #[arg(long, value_name = "JSON")]
     headers: Option<String>,
 }
