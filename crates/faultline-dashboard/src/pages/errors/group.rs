@@ -178,8 +178,9 @@ async fn retry(Path(fingerprint): Path<Uuid>, act: Act) -> axum::response::Resul
         let found = act.call(async |client| errors::failed_jobs(client, group, after).await).await?;
         for batch in found.jobs.chunks(bulk::BATCH) {
             let actor = &act.actor;
-            retried +=
+            let changed =
                 act.call(async |client| bulk::act(client, actor, Action::Retry, batch, new_job_id).await).await?;
+            retried += changed.total();
         }
         after = found.next;
         is_over = after.is_none();
