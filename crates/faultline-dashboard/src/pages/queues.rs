@@ -17,7 +17,7 @@ use maud::{Markup, html};
 use std::collections::HashMap;
 use std::sync::Arc;
 
-pub(crate) const ENTRY: Entry = Entry { title: "Queues", path: "/queues", built: true, routes };
+pub(crate) const ENTRY: Entry = Entry { title: "Queues", path: "/queues", routes };
 
 fn routes() -> Router<Arc<Dashboard>> {
     page::routes::<Queues>().route("/queues/pause", post(pause)).route("/queues/resume", post(resume))

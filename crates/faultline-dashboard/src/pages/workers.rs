@@ -18,7 +18,7 @@ use jiff::SignedDuration;
 use maud::{Markup, html};
 use std::sync::Arc;
 
-pub(crate) const ENTRY: Entry = Entry { title: "Workers", path: "/workers", built: true, routes };
+pub(crate) const ENTRY: Entry = Entry { title: "Workers", path: "/workers", routes };
 
 fn routes() -> Router<Arc<Dashboard>> {
     page::routes::<Workers>().route("/workers/drain", post(drain))
