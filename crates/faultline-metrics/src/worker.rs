@@ -45,6 +45,11 @@ impl End {
         Self::Snoozed,
     ];
 
+    /// As which it is counted: the label `outcome`.
+    pub fn outcome(self) -> &'static str {
+        self.words()[0]
+    }
+
     /// The labels `outcome` and `reason`; the second is the word in `job_events.reason`.
     fn words(self) -> [&'static str; 2] {
         match self {
@@ -88,7 +93,8 @@ impl Cause {
     const FAILED: [Self; 3] = [Self::Error, Self::Panic, Self::Timeout];
     const RELEASED: [Self; 4] = [Self::UnknownKind, Self::Isolated, Self::Shutdown, Self::Overdue];
 
-    fn word(self) -> &'static str {
+    /// As which it is counted: the label `cause`.
+    pub fn word(self) -> &'static str {
         match self {
             Self::Error => "error",
             Self::Panic => "panic",

@@ -34,6 +34,8 @@ pub enum Statement {
     Confirm,
     /// `watch.sql`
     Watch,
+    /// `rehearse.sql`: nothing is ever locked here, and nothing changes.
+    Rehearse,
     /// `reap.sql`
     Reap,
     /// `queues_of_workers.sql`
@@ -135,8 +137,10 @@ static SHAPES: &[Shape] = &[
     shape!(FinishOutcome, shipped!("finish_outcome"), [UUID_ARRAY, UUID_ARRAY], MOVED),
     shape!(Confirm, shipped!("confirm"), [], &[("pg_logical_emit_message", Type::PG_LSN)]),
     shape!(Watch, shipped!("watch"), [TEXT_ARRAY, INT8],
-        &[("name", Type::TEXT), ("due", Type::BOOL), ("running", Type::BOOL), ("expired", Type::BOOL), ("next_due_in_ms", Type::INT8),
+        &[("name", Type::TEXT), ("due", Type::BOOL), ("running", Type::BOOL), ("expired", Type::UUID_ARRAY), ("next_due_in_ms", Type::INT8),
           ("absent", Type::UUID_ARRAY), ("not_back", Type::UUID_ARRAY), ("workers", Type::INT8), ("slots", Type::INT8)]),
+    shape!(Rehearse, shipped!("rehearse"), [TEXT_ARRAY, UUID_ARRAY, INT8, INT8],
+        &[("jobs", Type::INT8), ("workers", Type::INT8)]),
     shape!(Reap, shipped!("reap"), [TEXT_ARRAY, UUID_ARRAY, INT8, INT8],
         &[("id", Type::UUID), ("state", Type::TEXT), ("queue", Type::TEXT), ("lease_owner", Type::UUID),
           ("lease", Type::TEXT), ("reason", Type::TEXT), ("expired_s", Type::FLOAT8)]),

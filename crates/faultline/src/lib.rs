@@ -41,6 +41,7 @@
 //! - [`Worker`] runs handlers; [`Run`] is what a handler knows of its attempt, [`Failure`] how it may end badly
 //! - [`Metrics`] is what a process counts and measures; [`Observer`] adds what the whole database looks like
 //! - [`Rollups`] counts what happened over time, for the dashboard
+//! - With the feature `otel`, what is enqueued is in the trace of the caller's span, and each attempt is a span below it
 //! - [`Reaper`] recovers jobs of dead workers; every worker has one, a server may have one for all queues
 
 #[cfg(any(feature = "sqlx", feature = "diesel"))]

@@ -9,7 +9,7 @@ mod good;
 mod later;
 mod spoil;
 
-use common::{SECOND, id, status, violated};
+use common::{SECOND, World, id, status, violated};
 use earlier::EARLIER;
 use faultline_check::witness::*;
 use faultline_check::{INVARIANTS, Status, Witnesses, check};
@@ -85,6 +85,16 @@ fn what_a_drill_may_require_is_counted() {
     ];
     assert_eq!(refused.map(seen), [0, 1, 0, 0], "only where that very attempt was stopped");
     assert_eq!(check(&poisoned()).seen[&Required::Exit], 5);
+}
+
+#[test]
+fn a_fault_that_found_nothing_to_act_on_is_none() {
+    let mut w = World::new();
+    for (fault, end) in [(1, Phase::Fail), (2, Phase::Ok)] {
+        w.fault(fault, Phase::Invoke, FaultKind::Deaf, None);
+        w.fault(fault, end, FaultKind::Deaf, None);
+    }
+    assert_eq!(check(&w.end()).seen[&Required::Deaf], 1);
 }
 
 #[test]

@@ -206,8 +206,6 @@ pub(crate) async fn explain(State(app): State<Arc<App>>, PathId(id): PathId) -> 
         return Ok(Json(ExplanationView { id, state: found.state.into(), reasons: found.reasons }));
     }
     let job = read_job(&app, id).await?;
-    let ended = job.finished_at.map(|at| format!(" at {at}")).unwrap_or_default();
-    let why = job.reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
-    let reasons = vec![format!("it has ended as {}{ended}{why}", job.state)];
+    let reasons = vec![read::how_it_ended(&job)];
     Ok(Json(ExplanationView { id, state: job.state.into(), reasons }))
 }

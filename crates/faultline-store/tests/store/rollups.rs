@@ -84,8 +84,9 @@ async fn what_was_enqueued_and_what_ended_badly_is_counted_from_the_rows() {
     one(&session, fail()).await;
     one(&session, release()).await;
     one(&session, Ending::FailForGood { error: "no".into(), reason: "fatal" }).await;
-    take_for(&session, worker(), 1, EXPIRED).await;
-    assert_eq!(reap(&session, &[QUEUE.into()], &[], LOOK_AT).await.unwrap().len(), 1);
+    let lost = worker();
+    take_for(&session, lost, 1, EXPIRED).await;
+    assert_eq!(reap(&session, &[QUEUE.into()], &[lost], LOOK_AT).await.unwrap().len(), 1);
     let waiting: Uuid = value(&session, "select id from faultline.jobs where queue = 'other'", &[]).await;
     cancel(&session, "me", JobId(waiting)).await.unwrap();
     count_since(&db, start).await;
