@@ -27,7 +27,7 @@ async fn a_worker_that_has_stopped_has_reported_all_that_its_handlers_did() {
             async move {
                 let payload: Value = serde_json::from_str(payload.get())?;
                 let n = payload["n"].as_u64().unwrap_or_default();
-                if run.attempt() == 1 && n % 10 == 0 {
+                if run.attempt() == 1 && n.is_multiple_of(10) {
                     return Err(Failure::retry_in(Duration::ZERO, "once more"));
                 }
                 if counted.fetch_add(1, Ordering::SeqCst) + 1 == 60 {
