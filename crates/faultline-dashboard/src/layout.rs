@@ -28,7 +28,7 @@ pub(crate) fn document(
             a.brand href=(cx.url("/")) { (mark()) span { "Faultline" } }
             nav aria-label="Pages" {
                 ul {
-                    @for entry in pages::ENTRIES.iter().filter(|entry| entry.built) {
+                    @for entry in pages::ENTRIES {
                         li { a href=(cx.url(entry.path)) aria-current=[(entry.path == nav).then_some("page")] { (entry.title) } }
                     }
                 }
@@ -78,12 +78,12 @@ fn shell(dashboard: &Dashboard, title: &str, theme: Option<&str>, has_charts: bo
                 meta name="color-scheme" content=(theme.unwrap_or("light dark"));
                 title { (title) " · Faultline" }
                 link rel="icon" href=(ICON);
-                link rel="stylesheet" href=(url(&STYLE));
-                link rel="stylesheet" href=(url(&JOBS_CSS));
                 @if has_charts {
                     link rel="stylesheet" href=(url(&CHARTS_CSS));
                     script src=(url(&CHARTS_JS)) defer {}
                 }
+                link rel="stylesheet" href=(url(&STYLE));
+                link rel="stylesheet" href=(url(&JOBS_CSS));
                 script type="module" src=(url(&SCRIPT)) {}
                 script type="module" src=(url(&JOBS_JS)) {}
             }

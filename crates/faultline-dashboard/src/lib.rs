@@ -20,8 +20,6 @@
 //!
 //! Only `faultline-store` holds SQL; a page calls its functions.
 
-#![expect(dead_code, reason = "parts that pages to come use")]
-
 mod assets;
 mod chart;
 mod dashboard;

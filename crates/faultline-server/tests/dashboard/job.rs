@@ -179,3 +179,64 @@ async fn the_sql_of_the_page_makes_the_same_job_whatever_it_holds() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_lost_worker_is_named_with_the_time_since_when_it_was_silent() {
+    let database = database();
+    let server = Server::start(&database.url()).await;
+    let mut browser = Browser::new(&server);
+    let id = id_of(&server.enqueue(json!({"kind": "k", "queue": "q"})).await.expect(201));
+    psql(
+        &database,
+        &format!(
+            "insert into faultline.workers (id, pid, slots, lease_ttl_ms, host, version, queues, kinds, heartbeat_at)
+             values ('00000000-0000-4000-8000-000000000001', 4711, 1, 15000, 'node-7', '1', '{{q}}', '{{k}}', '2026-03-01 12:00:05+00');
+             insert into faultline.job_attempts (job_id, started_at, ended_at, next_run_at, lease_id, lease_owner, attempt, charged, outcome)
+             values ('{id}', '2026-03-01 12:00:00+00', '2026-03-01 12:00:08+00', now(), gen_random_uuid(),
+                     '00000000-0000-4000-8000-000000000001', 1, true, 'lost')"
+        ),
+    );
+    let page = browser.get(&page_of(id)).await.expect(200).text;
+    assert!(page.contains("node-7 (process 4711)") && page.contains("lost: its worker was gone"), "{page}");
+    assert!(page.contains("last heard of at 12:00:05.000 UTC; 3.0 s later"), "{page}");
+    assert!(page.contains("tl-silent"), "{page}");
+    // The same of the worker that held it when it ended, of which only the history tells.
+    psql(
+        &database,
+        &format!(
+            "select faultline.cancel('{id}');
+             insert into faultline.job_history (id, finished_at, created_at, next_run_at, started_at, lease_id, lease_owner, max_attempts,
+                    timeout_ms, backoff_base_ms, backoff_cap_ms, attempts, crashes, state, priority, queue, kind, reason, last_error, payload)
+             values ('01976a3e-0000-7000-8000-000000000003', '2026-03-01 12:00:08+00', '2026-03-01 12:00:00+00', '2026-03-01 12:00:00+00',
+                     '2026-03-01 12:00:01+00', '00000000-0000-4000-8000-000000000002', '00000000-0000-4000-8000-000000000001', 1, 1000, 0, 0,
+                     1, 1, 'failed', 2, 'q', 'k', 'crash_loop', 'the worker was lost', '1')"
+        ),
+    );
+    let page = browser.get(&page_of("01976a3e-0000-7000-8000-000000000003")).await.expect(200).text;
+    assert!(page.contains("node-7 (process 4711)") && page.contains("00000000-0000-4000-8000-000000000002"), "{page}");
+    assert!(page.contains("last heard of at 12:00:05.000 UTC") && page.contains("crash_loop"), "{page}");
+}
+
+#[tokio::test]
+async fn of_a_thousand_attempts_the_last_ones_are_told() {
+    let database = database();
+    let server = Server::start(&database.url()).await;
+    let mut browser = Browser::new(&server);
+    let job = json!({"kind": "k", "queue": "q", "max_attempts": 5000});
+    let id = id_of(&server.enqueue(job).await.expect(201));
+    psql(
+        &database,
+        &format!(
+            "insert into faultline.job_attempts (job_id, started_at, ended_at, next_run_at, lease_id, lease_owner, attempt, charged, outcome, error)
+             select '{id}', now() + n * interval '2 s', now() + n * interval '2 s' + interval '1 s', now() + (n + 1) * interval '2 s',
+                    gen_random_uuid(), '00000000-0000-4000-8000-000000000001', n, true, 'failed', 'error number ' || n || '!'
+               from generate_series(1, 1500) n;
+             set session_replication_role = replica; -- the trigger would refuse attempts that nobody made
+             update faultline.jobs set attempts = 1500, next_run_at = now() + interval '2 hours'"
+        ),
+    );
+    let page = browser.get(&page_of(id)).await.expect(200).text;
+    assert!(page.contains("error number 1500!") && page.contains("error number 1301!"), "the last 200");
+    assert!(!page.contains("error number 1300!") && page.contains("Earlier attempts"), "and no more");
+    assert!(page.len() < 300_000, "{} bytes", page.len());
+}

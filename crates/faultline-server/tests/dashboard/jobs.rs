@@ -47,7 +47,9 @@ async fn each_filter_finds_what_it_says() {
         r#"select faultline.enqueue('mail', '{}', queue => 'a', key => 'k & 1', headers => '{"tenant": "acme", "tags": ["blue"]}');
            select faultline.enqueue('mail', '{}', queue => 'b', delay => '1 hour');
            select faultline.enqueue('report', '{}', queue => 'b');
+           set session_replication_role = replica; -- the trigger would refuse attempts that nobody made
            update faultline.jobs set attempts = 3, last_error = 'Boom: 100% wrong' where kind = 'report';
+           reset session_replication_role;
            select faultline.cancel(faultline.enqueue('old', '{}', queue => 'c'));"#,
     );
     let server = Server::start(&database.url()).await;
