@@ -64,6 +64,9 @@ const CONTENT: [(&str, &str, &str); 8] = [
     ("drills", "/drills", "document.querySelectorAll('[data-region=reports] tbody tr').length === 1"),
 ];
 
+/// Pages whose picture on a phone is kept.
+const KEPT_IN_HAND: [&str; 3] = ["overview", "jobs", "job"];
+
 /// Every page in both lights and both sizes. With `FAULTLINE_SCREENSHOTS`, a directory, what was seen is kept there.
 #[test]
 fn screenshots() {
@@ -90,7 +93,8 @@ fn screenshots() {
         for (size, (width, height)) in [("desk", DESK), ("phone", PHONE)] {
             for light in ["light", "dark"] {
                 found.extend(flaws(&tab, (width, height), light));
-                if let Some(dir) = &kept {
+                let is_kept = size == "desk" || (light == "light" && KEPT_IN_HAND.contains(&name));
+                if let Some(dir) = kept.as_ref().filter(|_| is_kept) {
                     let suffix = if size == "desk" { String::new() } else { format!("-{size}") };
                     tab.picture(&dir.join(format!("{name}{suffix}-{light}.png")));
                 }

@@ -12,10 +12,27 @@ const TOO_WIDE: &str = "(() => {
     const scrolls = (node) => node && (node !== document.documentElement && node !== document.body)
         && (['auto', 'scroll', 'hidden', 'clip'].includes(getComputedStyle(node).overflowX) || scrolls(node.parentElement));
     const wide = [...document.querySelectorAll('body *')].filter(node => node.getBoundingClientRect().right > width + 1
-        && !scrolls(node.parentElement) && !scrolls(node) && node.getClientRects().length > 0);
+        && !scrolls(node.parentElement) && !scrolls(node) && node.checkVisibility());
     const page = document.documentElement.scrollWidth > width ? ['the page: ' + document.documentElement.scrollWidth] : [];
     return page.concat(wide.slice(0, 5).map(node => node.outerHTML.slice(0, 200)));
 })()";
+
+/// Forms that open in their place and then reach beyond the window's edge.
+const OPENS_TOO_WIDE: &str =
+    "(() => { const found = [...document.querySelectorAll('details.opens')].filter(node => node.checkVisibility())
+    .slice(0, 20).flatMap(node => {
+        const wasOpen = node.open; node.open = true; node.scrollIntoView({block: 'nearest'});
+        const box = node.querySelector('.pop').getBoundingClientRect(); node.open = wasOpen;
+        return box.left >= 0 && box.right <= document.documentElement.clientWidth + 1 ? []
+            : [node.querySelector('summary').innerText + ': from ' + box.left + ' to ' + box.right]; });
+    scrollTo(0, 0); return found; })()";
+
+/// Headings of tables that do not stand over their columns.
+const MISALIGNED: &str = "[...document.querySelectorAll('table')].filter(table => table.checkVisibility()).flatMap(table => {
+    const heads = [...(table.tHead?.rows[0]?.cells ?? [])], cells = [...(table.tBodies[0]?.rows[0]?.cells ?? [])];
+    if (heads.length !== cells.length || getComputedStyle(table.tHead).position === 'absolute') return [];
+    return heads.filter((head, at) => Math.abs(head.getBoundingClientRect().left - cells[at].getBoundingClientRect().left) > 1)
+        .map(head => head.innerText); })";
 
 /// Texts with too little contrast to their ground (WCAG AA: 4.5, or 3 where the text is large).
 const TOO_PALE: &str = r"(() => {
@@ -72,11 +89,17 @@ pub(crate) fn flaws(tab: &Tab, (width, height): (u32, u32), light: &str) -> Vec<
     // Styles and drawings follow with the next frames.
     tab.eval("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done, 50))))");
     let page = format!("{} at {width} px, {light}", tab.eval("location.pathname"));
-    let found: [Vec<String>; 3] =
-        [("too wide", TOO_WIDE), ("too pale", TOO_PALE), ("nameless", NAMELESS)].map(|(what, look)| {
-            let found: Vec<String> = serde_json::from_value(tab.eval(look)).unwrap();
-            found.into_iter().map(|flaw| format!("{page}: {what}: {flaw}")).collect()
-        });
+    let looks = [
+        ("too wide", TOO_WIDE),
+        ("opens too wide", OPENS_TOO_WIDE),
+        ("misaligned", MISALIGNED),
+        ("too pale", TOO_PALE),
+        ("nameless", NAMELESS),
+    ];
+    let found = looks.map(|(what, look)| {
+        let found: Vec<String> = serde_json::from_value(tab.eval(look)).unwrap();
+        found.into_iter().map(|flaw| format!("{page}: {what}: {flaw}")).collect::<Vec<_>>()
+    });
     [found.concat(), tab.complaints()].concat()
 }
 
