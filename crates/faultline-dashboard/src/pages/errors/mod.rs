@@ -94,7 +94,7 @@ impl Errors {
             }
         };
         html! {
-            form.filter method="get" action=(cx.url("/errors")) {
+            form.search method="get" action=(cx.url("/errors")) {
                 (field("text", "Says", &self.filter.text))
                 (field("queue", "Queue", &self.filter.queue))
                 (field("kind", "Kind", &self.filter.kind))
@@ -142,7 +142,7 @@ impl Errors {
             tr data-key=(name) {
                 th scope="row" {
                     a.says href=(cx.query(&format!("/errors/{name}"), &[("range", self.range.word())])) { (says(&group.pattern)) }
-                    div.muted { (group.kinds.join(", ")) " in " (group.queues.join(", ")) }
+                    div.sub { (group.kinds.join(", ")) " in " (group.queues.join(", ")) }
                 }
                 td { (self.range.bars(&group.counts, now)) }
                 td.num { (count(group.occurrences, false)) }
