@@ -119,8 +119,9 @@ pub(crate) fn is_reachable_by_keyboard(tab: &Tab) {
     for _ in 0..(count + 10).min(80) {
         tab.press("Tab");
         let at = tab.eval(look);
+        // The end of the page: the next step is its beginning.
         if at.is_null() {
-            break;
+            continue;
         }
         assert_eq!((&at["shown"], &at["seen"]), (&true.into(), &true.into()), "{at}");
     }
