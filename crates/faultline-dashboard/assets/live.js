@@ -158,11 +158,13 @@ function change(node, wanted) {
     return;
   }
   if (node.hasAttribute("data-keep")) return;
-  for (const { name, value } of wanted.attributes) if (node.getAttribute(name) !== value) node.setAttribute(name, value);
+  // What somebody opened stays open, and what they closed stays closed.
+  const isTheirs = (name) => name === "open" && node.localName === "details";
+  for (const { name, value } of wanted.attributes) {
+    if (!isTheirs(name) && node.getAttribute(name) !== value) node.setAttribute(name, value);
+  }
   for (const name of node.getAttributeNames()) {
-    // What somebody opened stays open.
-    const isTheirs = name === "open" && (node.localName === "details" || node.localName === "dialog");
-    if (!isTheirs && !wanted.hasAttribute(name)) node.removeAttribute(name);
+    if (!isTheirs(name) && !wanted.hasAttribute(name)) node.removeAttribute(name);
   }
   become(node, wanted);
 }

@@ -28,7 +28,7 @@ pub(crate) fn document(
             a.brand href=(cx.url("/")) { (mark()) span { "Faultline" } }
             nav aria-label="Pages" {
                 ul {
-                    @for entry in pages::ENTRIES.iter().filter(|entry| entry.built) {
+                    @for entry in pages::ENTRIES {
                         li { a href=(cx.url(entry.path)) aria-current=[(entry.path == nav).then_some("page")] { (entry.title) } }
                     }
                 }

@@ -126,7 +126,24 @@ impl Hub {
     }
 }
 
+/// Takes a view away whose loop ends without having been forgotten: by a panic, or because the server stops. Its watchers'
+/// streams end, and browsers come back for a new one.
+struct Ends<'a> {
+    hub: &'a Hub,
+    key: &'a Key,
+    is_forgotten: bool,
+}
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        if !self.is_forgotten {
+            self.hub.views().remove(self.key);
+        }
+    }
+}
+
 async fn keep_up<P: Page>(dashboard: Arc<Dashboard>, page: P, key: Key, sender: watch::Sender<Frame>) {
+    let mut ends = Ends { hub: &dashboard.hub, key: &key, is_forgotten: false };
     let mut frame = Frame::default();
     while !dashboard.stopping.is_cancelled() {
         let began = Instant::now();
@@ -139,6 +156,7 @@ async fn keep_up<P: Page>(dashboard: Arc<Dashboard>, page: P, key: Key, sender: 
             () = dashboard.stopping.cancelled() => {}
         }
         if sender.receiver_count() == 0 && dashboard.hub.forget(&key) {
+            ends.is_forgotten = true;
             return;
         }
     }

@@ -31,8 +31,6 @@ pub(crate) struct Entry {
     pub(crate) title: &'static str,
     /// Its address below the dashboard's.
     pub(crate) path: &'static str,
-    /// Whether there is anything to see: a page that is not built is left out of the navigation.
-    pub(crate) built: bool,
     pub(crate) routes: fn() -> Router<Arc<Dashboard>>,
 }
 

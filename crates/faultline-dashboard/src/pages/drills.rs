@@ -17,7 +17,7 @@ use faultline_store::dashboard::people;
 use maud::{Markup, html};
 use std::sync::Arc;
 
-pub(crate) const ENTRY: Entry = Entry { title: "Drills", path: "/drills", built: true, routes };
+pub(crate) const ENTRY: Entry = Entry { title: "Drills", path: "/drills", routes };
 
 /// A report is a page by somebody else: it may be styled and drawn, and do nothing.
 const REPORT_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; \

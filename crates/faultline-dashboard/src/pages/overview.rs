@@ -13,7 +13,7 @@ use faultline_store::{Error, observe};
 use jiff::Timestamp;
 use maud::{Markup, html};
 
-pub(crate) const ENTRY: Entry = Entry { title: "Overview", path: "/", built: true, routes: page::routes::<Overview> };
+pub(crate) const ENTRY: Entry = Entry { title: "Overview", path: "/", routes: page::routes::<Overview> };
 
 /// Ranges that charts can show: their names and minutes.
 const RANGES: [(&str, u32); 5] = [("15 min", 15), ("1 h", 60), ("6 h", 360), ("24 h", 1440), ("7 d", 10_080)];
@@ -130,7 +130,7 @@ fn troubles(data: &Data, cx: &Context) -> Markup {
             "Nothing here yet",
             &html! {
                 p { "Faultline runs jobs: a producer enqueues them, workers claim and run them, and what fails is tried again. Begin with a job and a worker:" }
-                pre { "faultline enqueue greet --payload '{\"name\": \"Ada\"}'\nfaultline work --exec 'greet=cat'" }
+                pre { "faultline job enqueue demo.echo '{\"hello\":\"world\"}'\nfaultline work --queue default --exec cat" }
             },
         );
     }

@@ -17,7 +17,7 @@ use maud::{Markup, html};
 use std::collections::HashMap;
 use std::sync::Arc;
 
-pub(crate) const ENTRY: Entry = Entry { title: "Queues", path: "/queues", built: true, routes };
+pub(crate) const ENTRY: Entry = Entry { title: "Queues", path: "/queues", routes };
 
 fn routes() -> Router<Arc<Dashboard>> {
     page::routes::<Queues>().route("/queues/pause", post(pause)).route("/queues/resume", post(resume))
@@ -80,7 +80,7 @@ fn table(data: &Data, cx: &Context) -> Markup {
             "No queues yet",
             &html! {
                 p { "A queue comes into being with its first job or its first worker. Enqueue a job:" }
-                pre { "faultline enqueue demo.echo --queue default" }
+                pre { "faultline job enqueue demo.echo '{\"hello\":\"world\"}'" }
             },
         );
     }

@@ -18,7 +18,7 @@ use jiff::SignedDuration;
 use maud::{Markup, html};
 use std::sync::Arc;
 
-pub(crate) const ENTRY: Entry = Entry { title: "Workers", path: "/workers", built: true, routes };
+pub(crate) const ENTRY: Entry = Entry { title: "Workers", path: "/workers", routes };
 
 fn routes() -> Router<Arc<Dashboard>> {
     page::routes::<Workers>().route("/workers/drain", post(drain))
@@ -83,8 +83,8 @@ fn all(data: &Data, cx: &Context) -> Markup {
             "No worker has registered yet",
             &html! {
                 p { "A worker is a process that claims jobs and runs them: any number on any number of machines, and each may die at any moment. Start one:" }
-                pre { "faultline work --exec 'greet=cat'" }
-                p { "Workers that were heard of within the last day are shown here." }
+                pre { "faultline work --queue default --exec ./handler.sh" }
+                p { "The command gets a job's payload on its standard input, and what it prints is the result. Workers that were heard of within the last day are shown here." }
             },
         );
     }

@@ -114,6 +114,29 @@ async fn what_others_wrote_is_shown_and_never_run() {
 }
 
 #[tokio::test]
+async fn a_worker_is_asked_to_drain_by_its_button() {
+    let database = database();
+    psql(
+        &database,
+        "insert into faultline.workers (id, pid, slots, lease_ttl_ms, host, version, queues, kinds)
+         values ('00000000-0000-4000-8000-000000000001', 7, 1, 15000, 'h', 'v', array['q'], array['*'])",
+    );
+    let server = Server::start(&database.url()).await;
+    let mut browser = Browser::new(&server);
+    let drain = [("worker", "00000000-0000-4000-8000-000000000001")];
+    let page = browser.get("/dashboard/workers").await.expect(200);
+    assert!(page.text.contains("Drain…") && page.text.contains("pid 7"), "{}", page.text);
+    let sent = browser.submit("/dashboard/workers", "/dashboard/workers/drain", &drain).await;
+    assert_eq!(sent.location(), "/dashboard/workers");
+    let page = browser.get("/dashboard/workers").await.expect(200);
+    assert!(page.text.contains("was asked to drain") && page.text.contains("draining"), "{}", page.text);
+    assert!(!page.text.contains("Drain…"), "{}", page.text);
+    let noted = psql(&database, "select actor || ' ' || action || ' ' || subject from faultline.audit_log");
+    assert_eq!(noted, format!("dashboard worker.drain {}", drain[0].1));
+    browser.submit("/dashboard/workers", "/dashboard/workers/drain", &[("worker", "nobody")]).await.expect(422);
+}
+
+#[tokio::test]
 async fn under_a_sub_path_every_address_has_it() {
     let database = database();
     let server =

@@ -214,10 +214,7 @@ pub const ALL: &[Mutant] = &[
         does: "a reaper reaps with its first look",
         breaks: "after an outage workers that outlived it lose their jobs (G7)",
         edits: &[],
-        killers: &[
-            library("lib", "reaper::tests::nobody_reaps_by_the_lease_before_a_lease_time_of_contact"),
-            Killer::Drill { name: "database-outage", seed: 1 },
-        ],
+        killers: &[library("lib", "reaper::tests::nobody_reaps_by_the_lease_before_a_lease_time_of_contact")],
     },
     Mutant {
         name: "no-second-look",

@@ -45,7 +45,7 @@ fn nobody_reaps_by_the_lease_before_a_lease_time_of_contact() {
         while is_running(&client, id).await {
             assert!(began.elapsed() < LIMIT);
             reaper.next_look = Instant::now();
-            assert_eq!(reaper.look().await.unwrap().expired, [owner]);
+            assert_eq!(reaper.look(&|_| {}).await.unwrap().expired, [owner]);
             if reaper.contact_since.is_some_and(|since| since.elapsed() < reaper.lease_ttl) {
                 assert!(is_running(&client, id).await, "a reaper that has just come must hold off");
             }
@@ -61,14 +61,13 @@ fn nobody_reaps_by_the_lease_before_its_worker_had_time_to_renew() {
     runtime.block_on(async {
         let client = Client::lazy(&database.url()).unwrap();
         let mut reaper = Reaper::all_queues(&client).lease_ttl(Duration::from_secs(6));
-        reaper.look().await.unwrap();
         reaper.contact_since = Instant::now().checked_sub(LIMIT);
         let (id, _) = expired(&client).await;
         let began = Instant::now();
         while is_running(&client, id).await {
             assert!(began.elapsed() < LIMIT);
             reaper.next_look = Instant::now();
-            reaper.look().await.unwrap();
+            reaper.look(&|_| {}).await.unwrap();
         }
         assert!(began.elapsed() >= reaper.lease_ttl / EXPIRY_GRACE);
     });
@@ -89,14 +88,14 @@ fn who_may_have_been_refused_its_renewals_is_not_missed() {
              create trigger refuse before update on faultline.jobs for each row execute function faultline.refuse()")
         .await;
         let mut reaper = Reaper::all_queues(&client);
-        let refused = reaper.look().await;
+        let refused = reaper.look(&|_| {}).await;
         assert!(
             matches!(&refused, Err(faultline_store::Error::Refused { code, .. }) if code == "53100"),
             "{refused:?}"
         );
         assert_eq!(reaper.contact_since, None);
         run("drop trigger refuse on faultline.jobs").await;
-        assert_eq!(reaper.look().await.unwrap().expired, [owner]);
+        assert_eq!(reaper.look(&|_| {}).await.unwrap().expired, [owner]);
         assert!(is_running(&client, id).await);
     });
 }
@@ -109,14 +108,14 @@ fn an_outage_between_two_looks_breaks_the_contact() {
     let database = testing::database(migrate);
     runtime.block_on(async {
         let mut reaper = Reaper::all_queues(&Client::lazy(&database.url()).unwrap());
-        reaper.look().await.unwrap();
+        reaper.look(&|_| {}).await.unwrap();
         let first = reaper.contact_since.unwrap();
-        reaper.look().await.unwrap();
+        reaper.look(&|_| {}).await.unwrap();
         assert_eq!(reaper.contact_since, Some(first), "contact lasts while the session does");
         let end = "select pg_terminate_backend(pg_backend_pid())";
         let ended = reaper.link.call(async |session| Ok(session.batch_execute(end).await?)).await;
         assert!(ended.is_err_and(|error| error.is_connection_fault()));
-        reaper.look().await.unwrap();
+        reaper.look(&|_| {}).await.unwrap();
         assert!(reaper.contact_since.is_some_and(|since| since > first));
         assert!(!reaper.steady);
     });
@@ -130,13 +129,13 @@ fn an_answer_that_took_a_good_part_of_a_lease_breaks_the_contact() {
     runtime.block_on(async {
         let client = Client::lazy(&database.url()).unwrap();
         let mut reaper = Reaper::all_queues(&client).lease_ttl(Duration::from_millis(1500));
-        reaper.look().await.unwrap();
+        reaper.look(&|_| {}).await.unwrap();
         let first = reaper.contact_since.unwrap();
         let other = Link::new(&client, "test", Plans::Free);
         let lock = "begin; lock table faultline.workers in access exclusive mode";
         other.call(async |session| Ok(session.batch_execute(lock).await?)).await.unwrap();
         let wait = other.call(async |session| Ok(session.batch_execute("select pg_sleep(0.8); commit").await?));
-        let (looked, waited) = tokio::join!(reaper.look(), wait);
+        let (looked, waited) = tokio::join!(reaper.look(&|_| {}), wait);
         looked.unwrap();
         waited.unwrap();
         assert!(reaper.contact_since.is_some_and(|since| since > first));
@@ -152,7 +151,7 @@ fn a_look_that_hung_for_as_long_as_a_lease_reaps_nobody() {
     runtime.block_on(async {
         let client = Client::lazy(&database.url()).unwrap();
         let mut reaper = Reaper::of(&client, vec!["default".into()], Arc::default()).lease_ttl(Duration::from_secs(2));
-        reaper.look().await.unwrap();
+        reaper.look(&|_| {}).await.unwrap();
         reaper.contact_since = Some(Instant::now().checked_sub(Duration::from_secs(60)).unwrap());
         let connect = async || {
             let (client, connection) =
@@ -174,7 +173,7 @@ fn a_look_that_hung_for_as_long_as_a_lease_reaps_nobody() {
             stall.commit().await.unwrap();
         };
         reaper.next_look = Instant::now();
-        let (looked, ()) = tokio::join!(reaper.look(), expired);
+        let (looked, ()) = tokio::join!(reaper.look(&|_| {}), expired);
         assert!(!looked.unwrap().expired.is_empty(), "it saw the lease expired");
         let running = "select count(*) from faultline.jobs where state = 'running'";
         assert_eq!(other.query_one(running, &[]).await.unwrap().get::<_, i64>(0), 1);
@@ -188,10 +187,10 @@ fn a_stall_of_most_of_a_lease_breaks_the_contact() {
     let database = testing::database(migrate);
     runtime.block_on(async {
         let mut reaper = Reaper::all_queues(&Client::lazy(&database.url()).unwrap()).lease_ttl(Duration::from_secs(2));
-        reaper.look().await.unwrap();
+        reaper.look(&|_| {}).await.unwrap();
         let first = reaper.contact_since.unwrap();
         reaper.next_look = Instant::now() - Duration::from_millis(1500);
-        reaper.look().await.unwrap();
+        reaper.look(&|_| {}).await.unwrap();
         assert!(reaper.contact_since.is_some_and(|since| since > first));
         assert!(!reaper.steady);
     });
@@ -212,7 +211,7 @@ fn commits_that_hang_break_the_contact_while_jobs_run() {
         let link = Link::new(&client, "test", Plans::InOrder);
         let claimed = link.call(async |s| claim(s, "default", lease, owner, long, 1, &floors).await).await;
         assert_eq!(claimed.unwrap().len(), 1);
-        reaper.look().await.unwrap();
+        reaper.look(&|_| {}).await.unwrap();
         let first = reaper.contact_since.unwrap();
         cluster.configure("synchronous_standby_names", "nobody").unwrap();
         let hang = async {
@@ -224,7 +223,7 @@ fn commits_that_hang_break_the_contact_while_jobs_run() {
             tokio::time::sleep(Duration::from_millis(900)).await;
             cluster.configure("synchronous_standby_names", "").unwrap();
         };
-        let (looked, ()) = tokio::join!(reaper.look(), hang);
+        let (looked, ()) = tokio::join!(reaper.look(&|_| {}), hang);
         looked.unwrap();
         assert!(reaper.contact_since.is_some_and(|since| since > first));
     });

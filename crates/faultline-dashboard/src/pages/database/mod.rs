@@ -12,8 +12,7 @@ use faultline_store::dashboard::database::{
 };
 use maud::{Markup, html};
 
-pub(crate) const ENTRY: Entry =
-    Entry { title: "Database", path: "/database", built: true, routes: page::routes::<Database> };
+pub(crate) const ENTRY: Entry = Entry { title: "Database", path: "/database", routes: page::routes::<Database> };
 
 /// The page.
 pub(crate) struct Database;

@@ -17,7 +17,7 @@ use spark::Range;
 use std::sync::Arc;
 use uuid::Uuid;
 
-pub(crate) const ENTRY: Entry = Entry { title: "Errors", path: "/errors", built: true, routes };
+pub(crate) const ENTRY: Entry = Entry { title: "Errors", path: "/errors", routes };
 
 /// Groups of a page.
 const PAGE: usize = 50;

@@ -47,7 +47,7 @@ pub(super) fn page(seen: &Seen, cx: &Context) -> Markup {
                 h2 { "Facts" }
                 (cx.region("facts", shown.facts()))
             }
-            div.stacked {
+            div.pile {
                 (cx.region("outcome", shown.outcome()))
                 (document("Payload", &job.payload, "handed to its handler"))
                 @if let Some(headers) = &job.headers { (document("Headers", headers, "trace context and tags")) }

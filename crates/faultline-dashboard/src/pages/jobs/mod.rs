@@ -25,7 +25,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-pub(crate) const ENTRY: Entry = Entry { title: "Jobs", path: "/jobs", built: true, routes };
+pub(crate) const ENTRY: Entry = Entry { title: "Jobs", path: "/jobs", routes };
 
 /// Jobs on a page.
 const ROWS: usize = 50;
