@@ -31,7 +31,8 @@ def rate(measurements, scenario, peer):
 def latency(measurements, scenario, peer):
     p50 = medians(measurements, scenario, peer, "p50_ms")
     if p50 is None:
-        return failure(measurements, scenario, peer)
+        limit = medians(measurements, scenario, peer, "none_within_s")
+        return f"> {limit * 1000:,.0f}" if limit else failure(measurements, scenario, peer)
     p99 = medians(measurements, scenario, peer, "p99_ms")
     ours = medians(measurements, scenario, FAULTLINE, "p50_ms")
     ratio = f" ({p50 / ours:.2f})" if ours else ""

@@ -1,6 +1,6 @@
 //! One run: the server, the scenarios one after the other, and what they have measured.
 
-use crate::error::{BenchError, Result};
+use crate::error::{BenchError, Result, with_causes};
 use crate::figure::Outcome;
 use crate::ground::{Ground, Room};
 use crate::options::Options;
@@ -87,7 +87,8 @@ async fn measure(
             outcome = (scenario.run)(bench) => outcome,
         };
         // The others may still be measured.
-        let outcome = outcome.unwrap_or_else(|error| Outcome { failed: Some(error.to_string()), ..bench.outcome("") });
+        let outcome =
+            outcome.unwrap_or_else(|error| Outcome { failed: Some(with_causes(&error)), ..bench.outcome("") });
         (bench.tell)(Progress::Found(&outcome));
         outcomes.push(outcome);
     }

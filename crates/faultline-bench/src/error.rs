@@ -8,16 +8,16 @@ pub enum BenchError {
     #[error("there is no scenario {0}: see `faultline bench list`")]
     Unknown(String),
     /// The private cluster.
-    #[error("the private cluster: {0}")]
+    #[error("the private cluster")]
     Cluster(#[from] faultline_cluster::ClusterError),
     /// The benchmark's own statements, and those of the hand-written ceiling.
-    #[error("the database: {}", words(.0))]
+    #[error("the database")]
     Database(#[from] faultline::tokio_postgres::Error),
     /// What is measured has failed.
-    #[error("what is measured has failed: {0}")]
+    #[error("what is measured has failed")]
     Engine(#[from] faultline::Error),
     /// Files and processes.
-    #[error("{what}: {source}")]
+    #[error("{what}")]
     Io {
         /// What was attempted.
         what: String,
@@ -46,7 +46,8 @@ impl BenchError {
     }
 }
 
-/// The driver's error says "db error"; what the server said stands behind it.
-fn words(error: &faultline::tokio_postgres::Error) -> String {
-    error.as_db_error().map_or_else(|| error.to_string(), |db| format!("{} ({})", db.message(), db.code().code()))
+/// An error with its causes in one line, each once.
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

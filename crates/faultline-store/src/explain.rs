@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::finish::state;
-use crate::read::{COUNT_LIMIT, Job};
+use crate::read::Job;
 use crate::session::ClientWrapper;
 use crate::statement::query_opt;
 use faultline_core::durations::rough;
@@ -13,6 +13,9 @@ use tokio_postgres::Row;
 use uuid::Uuid;
 
 const EXPLAIN: &str = include_str!("../sql/explain.sql");
+
+/// Jobs before this one that are counted at most: the answer is asked for again and again while somebody waits.
+const AHEAD_LIMIT: i64 = 2000;
 
 /// The facts behind "why is it not running?".
 #[derive(Debug, Clone, Serialize)]
@@ -28,7 +31,7 @@ pub struct Explanation {
 /// # Errors
 /// Those of the connection.
 pub async fn explain(client: &ClientWrapper, id: JobId) -> Result<Option<Explanation>> {
-    let Some(row) = query_opt(client, EXPLAIN, &[&id.0]).await? else { return Ok(None) };
+    let Some(row) = query_opt(client, EXPLAIN, &[&id.0, &AHEAD_LIMIT]).await? else { return Ok(None) };
     let state = state(&row)?;
     let reasons = if state == State::Running { why_running(&row)? } else { why_waiting(&row)? };
     Ok(Some(Explanation { state, reasons }))
@@ -96,7 +99,7 @@ fn why_waiting(row: &Row) -> Result<Vec<String>> {
     if starts_in_ms == 0 {
         let ahead: i64 = row.try_get("ahead")?;
         if ahead > 0 {
-            let many = if ahead >= COUNT_LIMIT { "at least " } else { "" };
+            let many = if ahead >= AHEAD_LIMIT { "at least " } else { "" };
             reasons.push(format!("{many}{ahead} due jobs are before it"));
         }
     }

@@ -7,7 +7,7 @@
 
 use anyhow::Result;
 use awa::model::{QueueStorage, QueueStorageConfig, insert};
-use awa::{Client, InsertOpts, JobArgs, JobResult, QueueConfig, migrations};
+use awa::{Client, InsertOpts, JobArgs, JobResult, QueueConfig, migrations, storage};
 use harness::{Payload, Peer, Settings, meter, ready};
 use serde::{Deserialize, Serialize};
 use sqlx8::PgPool;
@@ -38,8 +38,21 @@ fn opts() -> InsertOpts {
 }
 
 impl Peer for Awa {
-    async fn setup(url: &str, _settings: Settings) -> Result<()> {
-        migrations::run(&PgPool::connect(url).await?).await?;
+    async fn setup(url: &str, settings: Settings) -> Result<()> {
+        let pool = PgPool::connect(url).await?;
+        migrations::run(&pool).await?;
+        // The first worker's start turns a fresh database to the storage of this version. A job that is enqueued before goes
+        // to the former storage, which nobody looks at afterwards.
+        let client = client(pool.clone(), settings)?;
+        client.start().await?;
+        let active = async {
+            while storage::status(&pool).await?.state != "active" {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            anyhow::Ok(())
+        };
+        tokio::time::timeout(Duration::from_secs(30), active).await??;
+        client.shutdown(Duration::from_secs(5)).await;
         Ok(())
     }
 
@@ -63,29 +76,32 @@ impl Peer for Awa {
     }
 
     async fn work(url: &str, settings: Settings) -> Result<()> {
-        let best = settings == Settings::Best;
         let pool = PgPoolOptions::new().max_connections(CONNECTIONS).connect(url).await?;
-        let queue = if best {
-            QueueConfig { max_workers: 1024, deadline_duration: Duration::ZERO, ..Default::default() }
-        } else {
-            QueueConfig::default()
-        };
-        let mut client =
-            Client::builder(pool).queue("bench", queue).register::<Bench, _, _>(|job: Bench, _context| async move {
-                meter().run(&job.payload).await;
-                Ok(JobResult::Completed)
-            });
-        if settings == Settings::Recovery {
-            client = client
-                .heartbeat_interval(Duration::from_secs(1))
-                .heartbeat_staleness(Duration::from_secs(4))
-                .heartbeat_rescue_interval(Duration::from_secs(1));
-        }
-        let client = client.build()?;
+        let client = client(pool, settings)?;
         ready().await;
         client.start().await?;
         std::future::pending().await
     }
+}
+
+fn client(pool: PgPool, settings: Settings) -> Result<Client> {
+    let queue = if settings.is_best() {
+        QueueConfig { max_workers: 1024, deadline_duration: Duration::ZERO, ..Default::default() }
+    } else {
+        QueueConfig::default()
+    };
+    let mut client =
+        Client::builder(pool).queue("bench", queue).register::<Bench, _, _>(|job: Bench, _context| async move {
+            meter().run(&job.payload).await;
+            Ok(JobResult::Completed)
+        });
+    if settings == Settings::Recovery {
+        client = client
+            .heartbeat_interval(Duration::from_secs(1))
+            .heartbeat_staleness(Duration::from_secs(4))
+            .heartbeat_rescue_interval(Duration::from_secs(1));
+    }
+    Ok(client.build()?)
 }
 
 #[tokio::main]

@@ -111,6 +111,10 @@ pub(crate) async fn run_all(options: &BenchOptions, global: &Global) -> Done {
         return list(global);
     }
     let scenarios = select(&options.names).map_err(|error| usage(error.to_string()))?;
+    if let Some(url) = &options.against {
+        let parsed = url.parse::<faultline::tokio_postgres::Config>();
+        parsed.map_err(|error| usage(format!("--against wants postgres://user@host:5432/name: {error}")))?;
+    }
     if let Some(dir) = &options.report {
         // Before the measurement, which may take an hour.
         std::fs::create_dir_all(dir).with_context(|| format!("cannot make the directory {}", dir.display()))?;

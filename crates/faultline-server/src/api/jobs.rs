@@ -127,8 +127,10 @@ pub(crate) struct ListParams {
     cursor: Option<String>,
 }
 
-/// List jobs, newest first. A filter that matches few jobs may leave a page short or empty: `searched_back_to` then says how far it has
-/// looked, and `next_cursor` goes on from there.
+/// List jobs, newest first.
+///
+/// A filter that matches few jobs may leave a page short or empty: `searched_back_to` then says how far it has looked, and
+/// `next_cursor` goes on from there.
 #[utoipa::path(
     get, path = "/v1/jobs", operation_id = "list_jobs", tag = "jobs", params(ListParams),
     responses(
