@@ -27,8 +27,8 @@ const OPENS_TOO_WIDE: &str =
             : [node.querySelector('summary').innerText + ': from ' + box.left + ' to ' + box.right]; });
     scrollTo(0, 0); return found; })()";
 
-/// Headings of tables that do not stand over their columns.
-const MISALIGNED: &str = "[...document.querySelectorAll('table')].filter(table => table.checkVisibility()).flatMap(table => {
+/// Headings of tables that do not stand over their columns; in a narrow window, rows are blocks and headings are not shown.
+const MISALIGNED: &str = "innerWidth < 720 ? [] : [...document.querySelectorAll('table')].filter(table => table.checkVisibility()).flatMap(table => {
     const heads = [...(table.tHead?.rows[0]?.cells ?? [])], cells = [...(table.tBodies[0]?.rows[0]?.cells ?? [])];
     if (heads.length !== cells.length || getComputedStyle(table.tHead).position === 'absolute') return [];
     return heads.filter((head, at) => Math.abs(head.getBoundingClientRect().left - cells[at].getBoundingClientRect().left) > 1)
@@ -119,8 +119,9 @@ pub(crate) fn is_reachable_by_keyboard(tab: &Tab) {
     for _ in 0..(count + 10).min(80) {
         tab.press("Tab");
         let at = tab.eval(look);
+        // The end of the page: the next step is its beginning.
         if at.is_null() {
-            break;
+            continue;
         }
         assert_eq!((&at["shown"], &at["seen"]), (&true.into(), &true.into()), "{at}");
     }

@@ -14,10 +14,10 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::post;
 use faultline_core::JobId;
+use faultline_store::Error;
 use faultline_store::dashboard::bulk::{self, Action};
 use faultline_store::dashboard::errors::{self, ErrorGroup};
 use faultline_store::dashboard::queues::Count;
-use faultline_store::{ClientWrapper, Error};
 use jiff::Timestamp;
 use maud::{Markup, html};
 use std::sync::Arc;
@@ -178,9 +178,9 @@ async fn retry(Path(fingerprint): Path<Uuid>, act: Act) -> axum::response::Resul
         let found = act.call(async |client| errors::failed_jobs(client, group, after).await).await?;
         for batch in found.jobs.chunks(bulk::BATCH) {
             let actor = &act.actor;
-            let call =
-                async |client: &mut ClientWrapper| bulk::act(client, actor, Action::Retry, batch, new_job_id).await;
-            retried += act.call(call).await?.retried;
+            let changed =
+                act.call(async |client| bulk::act(client, actor, Action::Retry, batch, new_job_id).await).await?;
+            retried += changed.total();
         }
         after = found.next;
         is_over = after.is_none();
