@@ -33,12 +33,13 @@ drill: ## Run the fast drills, about ten minutes
 	$(CARGO) build --package faultline-cli
 	"$${CARGO_TARGET_DIR:-target}/debug/faultline" drill run fast --seed 1
 
-check: ## Check format, lints, docs, the alert rules, and the licences and advisories of the dependencies
+check: ## Check format, lints, docs, the alert rules, the benchmarks' syntax, and the licences and advisories of the dependencies
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --all-features -- -D warnings
 	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --workspace --no-deps --all-features
 	@scripts/check-dependencies
 	@scripts/check-alerts
+	@scripts/check-benchmarks
 
 mutants: ## Run every deliberate defect against the tests and drills that must notice it, and write docs/mutants.md
 	@scripts/install-postgres

@@ -39,8 +39,10 @@ function connect() {
   clearTimeout(reconnectTimer);
   if (stream || document.hidden || isOver) return;
   const below = location.pathname.slice(base.length).replace(/\/$/, "");
-  const whole = main.hasAttribute("data-empty") ? (location.search ? "&" : "?") + "_whole=1" : "";
-  stream = new EventSource(`${base}/live${below}${location.search}${whole}`);
+  // A page may name what it shows, so that it is that which is kept up to date.
+  const shown = main.querySelector("[data-live-query]")?.dataset.liveQuery;
+  const query = [location.search.slice(1), shown, main.hasAttribute("data-empty") ? "_whole=1" : ""];
+  stream = new EventSource(`${base}/live${below}?${query.filter(Boolean).join("&")}`);
   stream.onmessage = (event) => heard(JSON.parse(event.data));
   stream.addEventListener("ended", () => {
     isOver = true;
@@ -76,6 +78,10 @@ function heard(message) {
     main.removeAttribute("data-empty");
     become(main, parse(message.whole));
     drawCharts(main);
+    if (main.querySelector("[data-live-query]")) {
+      disconnect();
+      connect();
+    }
   }
   for (const [id, html] of Object.entries(message.regions)) waiting.set(id, html);
   showWaiting();

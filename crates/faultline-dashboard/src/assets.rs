@@ -31,10 +31,12 @@ macro_rules! asset {
 
 asset!(STYLE, "style", "css", "text/css; charset=utf-8", "../assets/style.css");
 asset!(SCRIPT, "live", "js", "text/javascript; charset=utf-8", "../assets/live.js");
+asset!(JOBS_CSS, "jobs", "css", "text/css; charset=utf-8", "../assets/jobs.css");
+asset!(JOBS_JS, "jobs", "js", "text/javascript; charset=utf-8", "../assets/jobs.js");
 asset!(CHARTS_CSS, "charts", "css", "text/css; charset=utf-8", "../assets/vendor/uplot/uPlot.min.css");
 asset!(CHARTS_JS, "charts", "js", "text/javascript; charset=utf-8", "../assets/vendor/uplot/uPlot.iife.min.js");
 
-const ALL: [&Asset; 4] = [&STYLE, &SCRIPT, &CHARTS_CSS, &CHARTS_JS];
+const ALL: [&Asset; 6] = [&STYLE, &SCRIPT, &JOBS_CSS, &JOBS_JS, &CHARTS_CSS, &CHARTS_JS];
 
 impl Asset {
     pub(crate) fn name(&self) -> String {

@@ -5,6 +5,9 @@ use crate::parts;
 use maud::{Markup, PreEscaped, html};
 use serde_json::json;
 
+/// Rows of a chart's table at most, the newest.
+const MAX_ROWS: usize = 60;
+
 /// How values are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unit {
@@ -62,12 +65,12 @@ impl Chart {
         html! {
             script type="application/json" { (PreEscaped(data)) }
             details.numbers {
-                summary { "Numbers" }
+                summary { "Numbers" @if self.times.len() > MAX_ROWS { ", the last " (MAX_ROWS) } }
                 div.scroll {
                     table {
                         thead { tr { th scope="col" { "Time (UTC)" } @for line in &self.lines { th.num scope="col" { (line.name) } } } }
                         tbody {
-                            @for (at, time) in self.times.iter().enumerate().rev() {
+                            @for (at, time) in self.times.iter().enumerate().rev().take(MAX_ROWS) {
                                 tr {
                                     th scope="row" { (stamp(*time)) }
                                     @for line in &self.lines { td.num { (self.value(line.values.get(at).copied().flatten())) } }

@@ -22,6 +22,16 @@ impl Fields {
         named.map(|(_, value)| value.trim()).filter(|value| !value.is_empty())
     }
 
+    /// The names of the values that are not empty.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().filter(|(_, value)| !value.trim().is_empty()).map(|(key, _)| key.as_str())
+    }
+
+    /// The pairs that are not empty.
+    pub(crate) fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().filter(|(_, value)| !value.trim().is_empty()).map(|(key, value)| (key.as_str(), value.as_str()))
+    }
+
     /// Adds a pair.
     pub(crate) fn push(&mut self, name: impl Into<String>, value: impl Into<String>) {
         self.0.push((name.into(), value.into()));

@@ -1,6 +1,6 @@
 //! The document around a page.
 
-use crate::assets::{Asset, CHARTS_CSS, CHARTS_JS, SCRIPT, STYLE};
+use crate::assets::{Asset, CHARTS_CSS, CHARTS_JS, JOBS_CSS, JOBS_JS, SCRIPT, STYLE};
 use crate::dashboard::Dashboard;
 use crate::page::Context;
 use crate::pages;
@@ -28,7 +28,7 @@ pub(crate) fn document(
             a.brand href=(cx.url("/")) { (mark()) span { "Faultline" } }
             nav aria-label="Pages" {
                 ul {
-                    @for entry in pages::ENTRIES.iter().filter(|entry| entry.built) {
+                    @for entry in pages::ENTRIES {
                         li { a href=(cx.url(entry.path)) aria-current=[(entry.path == nav).then_some("page")] { (entry.title) } }
                     }
                 }
@@ -78,12 +78,14 @@ fn shell(dashboard: &Dashboard, title: &str, theme: Option<&str>, has_charts: bo
                 meta name="color-scheme" content=(theme.unwrap_or("light dark"));
                 title { (title) " · Faultline" }
                 link rel="icon" href=(ICON);
-                link rel="stylesheet" href=(url(&STYLE));
                 @if has_charts {
                     link rel="stylesheet" href=(url(&CHARTS_CSS));
                     script src=(url(&CHARTS_JS)) defer {}
                 }
+                link rel="stylesheet" href=(url(&STYLE));
+                link rel="stylesheet" href=(url(&JOBS_CSS));
                 script type="module" src=(url(&SCRIPT)) {}
+                script type="module" src=(url(&JOBS_JS)) {}
             }
             body data-base=(dashboard.url("/")) { (body) }
         }
@@ -142,6 +144,18 @@ pub(crate) fn forbidden(visitor: &Visitor, title: &str, text: &str) -> Response 
         }
     };
     (StatusCode::FORBIDDEN, Html(shell(dashboard, title, visitor.theme, false, &content).into_string())).into_response()
+}
+
+/// A page that is only a question, or an answer.
+pub(crate) fn alone(visitor: &Visitor, title: &str, content: &Markup) -> Response {
+    let dashboard = &visitor.dashboard;
+    let body = html! {
+        main.alone #main {
+            a.brand href=(dashboard.url("/")) { (mark()) span { "Faultline" } }
+            (content)
+        }
+    };
+    visitor.answer(StatusCode::OK, shell(dashboard, title, visitor.theme, false, &body))
 }
 
 /// The page to sign in.

@@ -20,14 +20,13 @@
 //!
 //! Only `faultline-store` holds SQL; a page calls its functions.
 
-#![expect(dead_code, reason = "parts that pages to come use")]
-
 mod assets;
 mod chart;
 mod dashboard;
 mod drills;
 mod fields;
 mod gate;
+mod json;
 mod layout;
 mod live;
 mod login;

@@ -31,8 +31,6 @@ pub(crate) struct Entry {
     pub(crate) title: &'static str,
     /// Its address below the dashboard's.
     pub(crate) path: &'static str,
-    /// Whether there is anything to see: a page that is not built is left out of the navigation.
-    pub(crate) built: bool,
     pub(crate) routes: fn() -> Router<Arc<Dashboard>>,
 }
 
@@ -169,13 +167,7 @@ impl Context {
     /// For tests of views: somebody who may act, at a time that stands still.
     #[cfg(test)]
     pub(crate) fn for_test() -> Self {
-        Self::new(
-            "/dashboard".into(),
-            true,
-            "the-csrf-token".into(),
-            "2026-03-01T12:00:00Z".parse().expect("a time"),
-            false,
-        )
+        Self::new("/dashboard".into(), true, "the-csrf-token".into(), crate::samples::now(), false)
     }
 }
 

@@ -78,6 +78,19 @@ pub(crate) fn span(seconds: f64) -> String {
     format!("{} {unit}", value.floor())
 }
 
+/// A number of bytes in the unit that fits, of 1,000: `512 B`, `12.0 MB`.
+pub(crate) fn bytes(bytes: i64) -> String {
+    #[expect(clippy::cast_precision_loss, reason = "it is rounded anyway")]
+    let (mut value, mut unit) = (bytes as f64, "B");
+    for next in ["kB", "MB", "GB", "TB"] {
+        if value.abs() < 1000.0 {
+            break;
+        }
+        (value, unit) = (value / 1000.0, next);
+    }
+    if unit == "B" { format!("{value} B") } else { format!("{value:.1} {unit}") }
+}
+
 /// The time of day, UTC: `12:03:05`.
 pub(crate) fn clock(at: Timestamp) -> String {
     at.strftime("%T").to_string()
@@ -109,6 +122,15 @@ mod tests {
             assert_eq!(count(number, false), text);
         }
         assert_eq!(count(10_000, true), "10,000+");
+    }
+
+    #[test]
+    fn bytes_are_told_in_the_unit_that_fits() {
+        for (number, text) in
+            [(0, "0 B"), (999, "999 B"), (8192, "8.2 kB"), (12_000_000, "12.0 MB"), (-5_000_000_000, "-5.0 GB")]
+        {
+            assert_eq!(super::bytes(number), text);
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What tests of views show: a queue and a worker in order, at a time that stands still.
 
 use faultline_core::{JobId, WorkerId};
+use faultline_store::dashboard::overview::Recovery;
 use faultline_store::dashboard::queues::{Count, QueueNow};
 use faultline_store::dashboard::workers::RunningJob;
 use faultline_store::read::Worker;
@@ -66,4 +67,27 @@ pub(crate) fn running(number: u8, worker: WorkerId) -> RunningJob {
         lease_left_ms: 11_000,
         cancel_requested: false,
     }
+}
+
+pub(crate) fn recovery(number: u8, worker: WorkerId, recovered_at: Timestamp) -> Recovery {
+    Recovery {
+        job: job_id(number),
+        queue: Some("default".into()),
+        kind: Some("invoice.send".into()),
+        state: Some("running".into()),
+        attempt: 2,
+        charged: true,
+        outcome: "lost".into(),
+        worker,
+        host: Some("host-2".into()),
+        started_at: recovered_at - 10.seconds(),
+        last_heard_at: Some(recovered_at - 3.seconds()),
+        recovered_at,
+        resumed_at: Some(recovered_at + 1.second()),
+    }
+}
+
+/// Renders a page for somebody who may act, an element a line.
+pub(crate) fn shown<P: crate::page::Page>(page: &P, data: &P::Data) -> String {
+    page.view(data, &crate::page::Context::for_test()).into_string().replace("><", ">\n<")
 }

@@ -26,7 +26,7 @@ pub(crate) fn of_queue(queue: &QueueNow) -> Option<Trouble> {
         return None;
     }
     if queue.paused_at.is_some() {
-        return trouble(Tone::Warn, "paused", format!("{} and wait until it is resumed.", due_words()));
+        return trouble(Tone::Warn, "paused", format!("{}; none starts until the queue is resumed.", due_words()));
     }
     if queue.workers == 0 {
         return trouble(Tone::Bad, "no worker", format!("{}, and no live worker polls this queue.", due_words()));

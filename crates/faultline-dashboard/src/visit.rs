@@ -16,7 +16,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use faultline_store::tokens::Role;
 use faultline_store::{ClientWrapper, Error};
-use maud::Markup;
+use maud::{Markup, html};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -315,9 +315,35 @@ impl Act {
         self.visitor.dashboard.source.call(call).await.map_err(|error| self.failed(&error).into())
     }
 
+    /// Where what was done is counted.
+    pub(crate) fn metrics(&self) -> &faultline_metrics::EngineMetrics {
+        self.visitor.dashboard.source.metrics().engine()
+    }
+
     /// Shows a page with a notice of what was done.
     pub(crate) fn done(&self, path: &str, notice: &str) -> Response {
         self.visitor.send_to(path, Some(notice))
+    }
+
+    /// A form for the next step of what is done.
+    pub(crate) fn form(&self, path: &str, content: &Markup) -> Markup {
+        let visitor = &self.visitor;
+        html! {
+            form method="post" action=(visitor.dashboard.url(path)) {
+                input type="hidden" name="csrf" value=(visitor.csrf());
+                (content)
+            }
+        }
+    }
+
+    /// The address of a page.
+    pub(crate) fn url(&self, path: &str) -> String {
+        self.visitor.dashboard.url(path)
+    }
+
+    /// Shows a page that is only this, such as a question.
+    pub(crate) fn show(&self, title: &str, content: &Markup) -> Response {
+        layout::alone(&self.visitor, title, content)
     }
 
     /// Says that it can't be done as asked.

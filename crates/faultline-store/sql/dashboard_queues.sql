@@ -1,6 +1,6 @@
 -- The queues $1 for a page. Counts end at $2 rows for each queue, priority and side of now; `now_bounded` and `later_bounded`
--- say that there is more on that side, and `estimate` is what the statistics say of the queue as a whole: live rows of the
--- table, as counted by the server, times the queue's share in the last sample. What runs lies before what is due: $3, the
+-- say that there is more on that side, and `estimate` is what the statistics say of the queue as a whole: the table's
+-- rows, as the planner takes them from its last sample and the present size, times the queue's share in that sample. What runs lies before what is due: $3, the
 -- slots of all workers, is added to the rows that are looked at there, so that the oldest due job is seen.
 -- Plan: index scans of jobs_claim_order from its head and from now on, ended by their limits.
 with share as materialized (
@@ -8,11 +8,15 @@ with share as materialized (
       from pg_catalog.pg_stats s
      cross join lateral unnest(s.most_common_vals::text::text[], s.most_common_freqs) as f(name, share)
      where s.schemaname = 'faultline' and s.tablename = 'jobs' and s.attname = 'queue'
+), live as materialized (
+    select c.reltuples / c.relpages * (pg_relation_size(c.oid) / current_setting('block_size')::bigint) as rows
+      from pg_catalog.pg_class c
+     where c.oid = 'faultline.jobs'::regclass and c.reltuples >= 0 and c.relpages > 0
 )
 select q.name, p.paused_at, p.paused_reason, now.due, now.running, later.scheduled, later.retrying, now.oldest_due_at,
        extract(epoch from clock_timestamp() - now.oldest_due_at)::float8 as oldest_due_s,
        now.rows >= $2::bigint + $3::bigint as now_bounded, later.rows >= $2::bigint as later_bounded,
-       (pg_stat_get_live_tuples('faultline.jobs'::regclass) * (select s.share from share s where s.name = q.name))::bigint as estimate,
+       ((select l.rows from live l) * (select s.share from share s where s.name = q.name))::bigint as estimate,
        w.workers, w.slots
   from unnest($1::text[]) as q(name)
   left join faultline.queues p on p.name = q.name

@@ -4,7 +4,7 @@
 with recent as materialized (
     select a.job_id, a.ended_at, a.started_at, a.attempt, a.charged, a.outcome, a.lease_owner
       from (select * from faultline.job_attempts a
-             where a.ended_at >= clock_timestamp() - interval '1 day'
+             where a.ended_at >= statement_timestamp() - interval '1 day'
              order by a.ended_at desc limit $1) a
      where a.outcome in ('lost', 'expired')
      limit $2

@@ -5,7 +5,7 @@
 -- made at least, $14 a part of the last error in any case: null means any. Two filters count as states here: 'scheduled' is queued for later,
 -- 'retrying' is queued with attempts made.
 -- The text is used in some variants (src/list.rs): where the states allow it, with a condition in the place of /*only*/ that
--- leaves out the history, or of that the jobs that succeeded; and turned round, oldest first.
+-- leaves out the history, or of that the jobs that succeeded, or all but the jobs $15; and turned round, oldest first.
 -- Plan: the id indexes merged in order, ended by the limits: what matches next to nothing reads $3 rows and no more.
 select f.*
   from (

@@ -4,6 +4,7 @@
 //! steps of bounded size, and a page ends when it is full, when all jobs were looked at, or when its time is over: then it says how
 //! far back it has looked, and where to go on. No filter can make it read longer, however long the history is.
 
+use crate::dashboard::workers;
 use crate::error::Result;
 use crate::read::{Job, job};
 use crate::reap::queue_names;
@@ -189,23 +190,34 @@ struct Search<'a> {
     from: Uuid,
     /// The last that is to be.
     to: Uuid,
+    /// The only ones that may match, where that is known.
+    running: Vec<Uuid>,
 }
 
 impl<'a> Search<'a> {
     async fn new(client: &ClientWrapper, filter: &'a Filter) -> Result<Self> {
         let (least, most) = bounds(filter);
         let states = filter.states.as_ref().map(|states| states.iter().map(|state| state.as_str()).collect());
-        let sql = SEARCH.replace("/*only*/", only(filter.states.as_deref()));
+        let mut sql = SEARCH.replace("/*only*/", only(filter.states.as_deref()));
+        // What runs is little, and lies at the heads of the queues.
+        let is_running = |state: &StateFilter| *state == StateFilter::Is(State::Running);
+        let mut running = Vec::new();
+        if filter.states.as_ref().is_some_and(|states| states.iter().all(is_running)) {
+            running = workers::ids(client, filter.queue.as_deref(), STEP).await?;
+            if running.len() < usize::try_from(STEP).unwrap_or(usize::MAX) {
+                sql = SEARCH.replace("/*only*/", "and j.id = any ($15::uuid[])");
+            }
+        }
         let Some(after) = filter.after else {
             let mut from = filter.before.map_or(most, |before| before.0.min(most));
             if let Some(newest) = newest_of_key(client, filter).await? {
                 from = from.min(newest);
             }
-            return Ok(Self { filter, states, sql, from, to: least });
+            return Ok(Self { filter, states, sql, from, to: least, running });
         };
         let sql = sql.replace("j.id < $1 and j.id >= $2", "j.id > $1 and j.id <= $2").replace("j.id desc", "j.id");
         let to = filter.before.map_or(most, |before| before.0.min(most));
-        Ok(Self { filter, states, sql, from: after.0.max(least), to })
+        Ok(Self { filter, states, sql, from: after.0.max(least), to, running })
     }
 
     /// Looks at the next jobs. Answers the last one, or none when all have been looked at.
@@ -214,7 +226,7 @@ impl<'a> Search<'a> {
         let (tag, value) = filter.tag.clone().map_or((None, None), |(tag, value)| (Some(tag), value));
         // One more than there is room for tells whether there is more, and another row where the step ends.
         let rows = i64::try_from(found.limit - found.jobs.len() + 2).unwrap_or(i64::MAX);
-        let params: [&dyn Param; 14] = [
+        let params: [&dyn Param; 15] = [
             &self.from,
             &self.to,
             &STEP,
@@ -229,6 +241,7 @@ impl<'a> Search<'a> {
             &value,
             &filter.min_attempts,
             &filter.error,
+            &self.running,
         ];
         let mut rows = std::pin::pin!(client.query_typed_raw(&self.sql, typed(&params)).await?);
         while let Some(row) = rows.as_mut().try_next().await? {

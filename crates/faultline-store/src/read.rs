@@ -1,7 +1,7 @@
 //! Jobs, queues and workers for people and programs that look.
 
 use crate::error::Result;
-pub use crate::explain::{Explanation, explain};
+pub use crate::explain::{Explanation, explain, how_it_ended};
 use crate::finish::state;
 pub use crate::list::{Filter, MAX_PAGE, MAX_PAGE_BYTES, PAGE_TIME, Page, StateFilter, list, page, page_within};
 use crate::session::ClientWrapper;
@@ -172,23 +172,21 @@ pub struct Attempt {
 /// # Errors
 /// Those of the connection.
 pub async fn attempts(client: &ClientWrapper, id: JobId) -> Result<Vec<Attempt>> {
-    query(client, ATTEMPTS, &[&id.0])
-        .await?
-        .iter()
-        .map(|row| {
-            Ok(Attempt {
-                attempt: row.try_get("attempt")?,
-                outcome: row.try_get("outcome")?,
-                charged: row.try_get("charged")?,
-                started_at: row.try_get("started_at")?,
-                ended_at: row.try_get("ended_at")?,
-                next_run_at: row.try_get("next_run_at")?,
-                lease_id: LeaseId(row.try_get("lease_id")?),
-                worker: WorkerId(row.try_get("lease_owner")?),
-                error: row.try_get("error")?,
-            })
-        })
-        .collect()
+    query(client, ATTEMPTS, &[&id.0]).await?.iter().map(attempt).collect()
+}
+
+pub(crate) fn attempt(row: &Row) -> Result<Attempt> {
+    Ok(Attempt {
+        attempt: row.try_get("attempt")?,
+        outcome: row.try_get("outcome")?,
+        charged: row.try_get("charged")?,
+        started_at: row.try_get("started_at")?,
+        ended_at: row.try_get("ended_at")?,
+        next_run_at: row.try_get("next_run_at")?,
+        lease_id: LeaseId(row.try_get("lease_id")?),
+        worker: WorkerId(row.try_get("lease_owner")?),
+        error: row.try_get("error")?,
+    })
 }
 
 /// What stands in a queue. Counts end at [`COUNT_LIMIT`] rows a priority.

@@ -114,6 +114,26 @@ fn a_worker_that_could_tell_nobody_may_leave_rows_behind() {
 }
 
 #[test]
+fn an_outage_of_seven_seconds_is_no_excuse_for_rows_left_behind() {
+    let rows_left_after = |seconds: i64| {
+        let mut w = good();
+        let outage = w.nemesis.as_mut().unwrap().iter_mut().find(|f| f.is_outage()).unwrap();
+        let began = outage.began_us;
+        outage.ended_us = Some(began + seconds * SECOND);
+        let shutdown = w.history.as_mut().unwrap().iter_mut().find(|o| o.record.action == Action::Shutdown).unwrap();
+        shutdown.record.wall_ns = began * 1000;
+        shutdown.ended_wall_ns = Some((began + 20 * SECOND) * 1000);
+        (w.run.last_words_us, w.run.shutdown_bound_us) = (Run::default().last_words_us, 35 * SECOND);
+        // Nobody ended what it held.
+        let owner = shutdown.record.owner;
+        w.events.as_mut().unwrap().retain(|e| e.owner != owner || e.from != Some(State::Running) || e.to == e.from);
+        violated(&check(&w)).contains(&35)
+    };
+    assert!(rows_left_after(7));
+    assert!(!rows_left_after(9));
+}
+
+#[test]
 fn nothing_is_passed_without_witnesses() {
     let verdict = check(&Witnesses::default());
     assert_eq!(verdict.counts(), (0, 0, 40), "{verdict}");

@@ -17,7 +17,7 @@ use faultline_store::dashboard::people;
 use maud::{Markup, html};
 use std::sync::Arc;
 
-pub(crate) const ENTRY: Entry = Entry { title: "Drills", path: "/drills", built: true, routes };
+pub(crate) const ENTRY: Entry = Entry { title: "Drills", path: "/drills", routes };
 
 /// A report is a page by somebody else: it may be styled and drawn, and do nothing.
 const REPORT_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; \
@@ -153,6 +153,7 @@ fn lanes(lines: &[Arc<str>]) -> Markup {
     let y = |lane: usize| lane as f64 * LANE + LANE;
     let label = format!("{} deaths of {lanes} workers; the list below tells each", falls.len());
     html! {
+        div.lanes-room tabindex="0" role="region" aria-label="Deaths of workers" {
         svg.lanes viewBox={ "0 0 " (WIDTH) " " (y(lanes) + 4.0) } role="img" aria-label=(label) {
             @for second in (0..).step_by(5).take_while(|second| f64::from(*second) < end_s) {
                 line.grid x1=(x(f64::from(second))) x2=(x(f64::from(second))) y1="14" y2=(y(lanes)) {}
@@ -168,6 +169,7 @@ fn lanes(lines: &[Arc<str>]) -> Markup {
                     title { (fall.how) }
                 }
             }
+        }
         }
     }
 }
@@ -246,7 +248,7 @@ fn row(report: &Report, cx: &Context) -> Markup {
     html! {
         tr data-key=(report.name) {
             td { (badge(if *passed { Tone::Good } else { Tone::Bad }, if *passed { "passed" } else { "FAILED" })) }
-            th.whole scope="row" { (drill) div.muted { "seed " (seed) } }
+            th.whole scope="row" { (drill) div.sub { "seed " (seed) } }
             td.whole { (cx.age(report.at)) div.muted { (duration_s) " s, " (workers) " workers" } }
             td { @if faults.is_empty() { "–" } @else { (faults.join(", ")) } }
             td.num { (jobs) }

@@ -10,13 +10,15 @@ use axum::Router;
 use axum::response::Response;
 use axum::routing::post;
 use faultline_core::WorkerId;
+use faultline_store::dashboard::overview::{Recovery, recoveries};
 use faultline_store::dashboard::workers::{self as store, RunningJob};
 use faultline_store::read::{self, Worker};
 use faultline_store::{Error, observe, operate};
+use jiff::SignedDuration;
 use maud::{Markup, html};
 use std::sync::Arc;
 
-pub(crate) const ENTRY: Entry = Entry { title: "Workers", path: "/workers", built: true, routes };
+pub(crate) const ENTRY: Entry = Entry { title: "Workers", path: "/workers", routes };
 
 fn routes() -> Router<Arc<Dashboard>> {
     page::routes::<Workers>().route("/workers/drain", post(drain))
@@ -24,6 +26,11 @@ fn routes() -> Router<Arc<Dashboard>> {
 
 /// Jobs of one worker that are told without asking for more.
 const SHOWN_JOBS: usize = 5;
+
+/// For how long a worker that died stands among those that are there.
+const NEWS_FOR: SignedDuration = SignedDuration::from_mins(30);
+/// How long after taking its jobs a reaper says goodbye for a dead worker.
+const BURIED_WITHIN: SignedDuration = SignedDuration::from_secs(30);
 
 /// The page.
 pub(crate) struct Workers;
@@ -33,6 +40,8 @@ pub(crate) struct Workers;
 pub(crate) struct Data {
     pub(crate) workers: Vec<Worker>,
     pub(crate) running: Vec<RunningJob>,
+    /// What was taken from workers lately: by it those that died are told from those that said goodbye.
+    pub(crate) recoveries: Vec<Recovery>,
 }
 
 impl Page for Workers {
@@ -54,6 +63,7 @@ impl Page for Workers {
             Ok(Data {
                 workers: read::workers(client).await?,
                 running: store::running(client, None, fleet.slots).await?,
+                recoveries: recoveries(client).await?,
             })
         };
         source.call(load).await
@@ -78,8 +88,11 @@ fn all(data: &Data, cx: &Context) -> Markup {
             },
         );
     }
-    let (gone, here): (Vec<&Worker>, Vec<&Worker>) =
-        data.workers.iter().partition(|worker| worker.stopped_at.is_some());
+    let is_gone = |worker: &&Worker| {
+        let is_news = worker.stopped_at.is_some_and(|at| cx.now.duration_since(at) < NEWS_FOR);
+        worker.stopped_at.is_some() && !(is_news && has_died(worker, &data.recoveries))
+    };
+    let (gone, here): (Vec<&Worker>, Vec<&Worker>) = data.workers.iter().partition(is_gone);
     html! {
         @if here.is_empty() {
             (parts::empty("No worker is running", &html! { p { "All that were heard of within the last day have stopped. Jobs wait until one is started." } }))
@@ -119,7 +132,7 @@ fn row(worker: &Worker, data: &Data, cx: &Context) -> Markup {
                 (worker.host) " " span.muted { "pid " (worker.pid) }
                 div.sub { "version " (worker.version) ", started " (cx.age(worker.started_at)) }
             }
-            td data-label="State" { (state(worker, running.len(), cx)) }
+            td data-label="State" { (state(worker, running.len(), has_died(worker, &data.recoveries), cx)) }
             td data-label="Queues" {
                 @for (at, queue) in worker.queues.iter().enumerate() { @if at > 0 { ", " } (cx.queue_link(queue)) }
                 div.sub title=(worker.kinds.join(", ")) { (kinds(&worker.kinds)) }
@@ -147,9 +160,21 @@ fn meter(worker: &Worker) -> Markup {
     html! { meter min="0" max=(worker.slots.max(1)) value=(worker.running) aria-hidden="true" {} }
 }
 
-fn state(worker: &Worker, leases: usize, cx: &Context) -> Markup {
+/// Whether it was found dead: its jobs were taken from it at the time when it stopped.
+fn has_died(worker: &Worker, recoveries: &[Recovery]) -> bool {
+    let Some(stopped_at) = worker.stopped_at else { return false };
+    recoveries.iter().any(|recovery| {
+        let between = stopped_at.duration_since(recovery.recovered_at).abs();
+        recovery.worker == worker.id && recovery.outcome == "lost" && between < BURIED_WITHIN
+    })
+}
+
+fn state(worker: &Worker, leases: usize, has_died: bool, cx: &Context) -> Markup {
     if let Some(at) = worker.stopped_at {
-        return html! { (badge(Tone::Calm, "stopped")) div.sub { "said goodbye " (cx.age(at)) } };
+        if has_died {
+            return html! { (badge(Tone::Bad, "died")) div.sub { "found dead " (cx.age(at)) ": what it ran was put back" } };
+        }
+        return html! { (badge(Tone::Calm, "stopped")) div.sub { (cx.age(at)) } };
     }
     if let Some(Trouble { tone, word, why }) = trouble::of_worker(worker, leases) {
         return html! { (badge(tone, word)) div.sub { (why) } };
@@ -205,4 +230,35 @@ async fn drain(act: Act) -> axum::response::Result<Response> {
         "The worker had stopped before."
     };
     Ok(act.done("/workers", notice))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Data, Workers};
+    use crate::samples::{now, recovery, running, shown, worker, worker_id};
+    use faultline_store::read::Worker;
+    use jiff::ToSpan;
+
+    #[test]
+    fn a_newcomer_is_told_how_to_start_a_worker() {
+        insta::assert_snapshot!(shown(
+            &Workers,
+            &Data { workers: Vec::new(), running: Vec::new(), recoveries: Vec::new() }
+        ));
+    }
+
+    #[test]
+    fn every_worker_says_how_it_is_and_what_it_runs() {
+        let busy = Worker { running: 7, ..worker(1) };
+        let draining = Worker { draining: true, ..worker(2) };
+        let lost = Worker { alive: false, heartbeat_at: now() - 2.minutes(), ..worker(3) };
+        let stopped = Worker { alive: false, stopped_at: Some(now() - 1.hour()), host: "<i>".into(), ..worker(4) };
+        let mut jobs: Vec<_> = (0..7).map(|number| running(number, worker_id(1))).collect();
+        (jobs[1].attempt, jobs[2].cancel_requested, jobs[3].lease_left_ms) = (3, true, -200);
+        jobs.push(running(9, worker_id(3)));
+        let died = Worker { alive: false, stopped_at: Some(now() - 1.minute()), ..worker(5) };
+        let workers = vec![busy, draining, lost, stopped, died];
+        let recoveries = vec![recovery(8, worker_id(5), now() - 1.minute())];
+        insta::assert_snapshot!(shown(&Workers, &Data { workers, running: jobs, recoveries }));
+    }
 }

@@ -127,8 +127,10 @@ pub(crate) struct ListParams {
     cursor: Option<String>,
 }
 
-/// List jobs, newest first. A filter that matches few jobs may leave a page short or empty: `searched_back_to` then says how far it has
-/// looked, and `next_cursor` goes on from there.
+/// List jobs, newest first.
+///
+/// A filter that matches few jobs may leave a page short or empty: `searched_back_to` then says how far it has looked, and
+/// `next_cursor` goes on from there.
 #[utoipa::path(
     get, path = "/v1/jobs", operation_id = "list_jobs", tag = "jobs", params(ListParams),
     responses(
@@ -204,8 +206,6 @@ pub(crate) async fn explain(State(app): State<Arc<App>>, PathId(id): PathId) -> 
         return Ok(Json(ExplanationView { id, state: found.state.into(), reasons: found.reasons }));
     }
     let job = read_job(&app, id).await?;
-    let ended = job.finished_at.map(|at| format!(" at {at}")).unwrap_or_default();
-    let why = job.reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
-    let reasons = vec![format!("it has ended as {}{ended}{why}", job.state)];
+    let reasons = vec![read::how_it_ended(&job)];
     Ok(Json(ExplanationView { id, state: job.state.into(), reasons }))
 }

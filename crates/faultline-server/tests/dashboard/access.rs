@@ -10,14 +10,14 @@ use faultline_store::tokens::{self, Role};
 const QUEUES: &str = "/dashboard/queues";
 const PAUSE: &str = "/dashboard/queues/pause";
 
-async fn token(database: &TestDatabase, name: &str, role: Role) -> String {
+pub(crate) async fn token(database: &TestDatabase, name: &str, role: Role) -> String {
     let (token, hash) = new_token();
     let store = Database::new(&database.url(), "tokens", 1).unwrap();
     assert!(store.run(async |client| tokens::create(client, name, role, &hash).await).await.unwrap());
     token
 }
 
-async fn closed(database: &TestDatabase) -> Server {
+pub(crate) async fn closed(database: &TestDatabase) -> Server {
     Server::start_with(&database.url(), |config| config.auth = Auth::Tokens).await
 }
 

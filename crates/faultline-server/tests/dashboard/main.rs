@@ -7,4 +7,6 @@ mod common;
 
 mod access;
 mod browser;
+mod job;
+mod jobs;
 mod pages;

@@ -239,7 +239,7 @@ impl Side {
 
     async fn advance(&mut self, hours: u64) {
         match &self.kind {
-            Kind::Simulated(world) => world.set_clock(SignedDuration::from_hours(hours)),
+            Kind::Simulated(world) => world.set_clock(jiff::SignedDuration::from_hours(hours.cast_signed())),
             Kind::Postgres(client) => {
                 let by = format!("interval '{hours} hours'");
                 let age = format!(

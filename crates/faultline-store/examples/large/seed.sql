@@ -61,7 +61,7 @@ select gen_random_uuid(), n, 50, 86400000, 'host' || n, '0', array(select 'queue
   from generate_series(1, 20) n;
 
 insert into faultline.rollups (at, width_s, queue, enqueued, succeeded, failed, retried, start_latency, execution)
-select date_bin(w.width_s * interval '1 second', clock_timestamp(), 'epoch') - n * w.width_s * interval '1 second', w.width_s, q.name, 100, 95, 2, 3,
+select date_bin(w.width_s * interval '1 second', now(), 'epoch') - n * w.width_s * interval '1 second', w.width_s, q.name, 100, 95, 2, 3,
        array[50, 20, 10, 5, 5, 3, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0], array[10, 20, 30, 30, 5, 3, 2, 0, 0, 0, 0, 0, 0, 0, 0]
   from (values (10, 1080), (60, 4320), (600, 1728)) as w(width_s, spans)
  cross join lateral generate_series(0, w.spans) n
@@ -72,7 +72,7 @@ select gen_random_uuid(), clock_timestamp() - interval '12 days', clock_timestam
        'error of group N', 'error of group ' || n, array['kind1', 'kind2'], array['queue1']
   from generate_series(1, 2000) n;
 insert into faultline.error_counts (at, failed, retried, fingerprint)
-select date_bin('10 minutes', clock_timestamp(), 'epoch') - n * interval '10 minutes', 1, 5, e.fingerprint
+select date_bin('10 minutes', now(), 'epoch') - n * interval '10 minutes', 1, 5, e.fingerprint
   from (select fingerprint from faultline.error_groups order by last_seen desc limit 200) e cross join generate_series(0, 1000) n;
 
 vacuum (analyze);

@@ -49,6 +49,26 @@ pub struct Progress {
     pub next: Option<JobId>,
 }
 
+/// What was changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Changed {
+    /// Waiting jobs that ended as cancelled.
+    pub cancelled: usize,
+    /// Running jobs that were asked to stop, or had been before.
+    pub asked: usize,
+    /// Jobs that have a successor now.
+    pub retried: usize,
+    /// Waiting jobs that are due now.
+    pub moved: usize,
+}
+
+impl Changed {
+    /// All of them.
+    pub fn total(self) -> usize {
+        self.cancelled + self.asked + self.retried + self.moved
+    }
+}
+
 /// How many jobs match: counted up to [`MAX_COUNTED`] and within `time`; beyond, at least so many.
 ///
 /// # Errors
@@ -86,7 +106,7 @@ pub async fn step(
     let page = page_within(client, filter, BATCH, time).await?;
     let ids: Vec<JobId> = page.jobs.iter().filter(|job| can(action, job.state)).map(|job| job.id).collect();
     let changed = act(client, actor, action, &ids, successor).await?;
-    Ok(Progress { matched: page.jobs.len(), changed, next: page.next })
+    Ok(Progress { matched: page.jobs.len(), changed: changed.total(), next: page.next })
 }
 
 fn can(action: Action, state: State) -> bool {
@@ -96,7 +116,7 @@ fn can(action: Action, state: State) -> bool {
     }
 }
 
-/// Acts on these jobs in one transaction, with one entry in the audit log; answers how many it changed. At most [`BATCH`] of
+/// Acts on these jobs in one transaction, with one entry in the audit log; answers what it changed. At most [`BATCH`] of
 /// them: more are left out.
 ///
 /// # Errors
@@ -107,15 +127,15 @@ pub async fn act(
     action: Action,
     ids: &[JobId],
     mut successor: impl FnMut() -> JobId,
-) -> Result<usize> {
+) -> Result<Changed> {
     let mut ids = ids[..ids.len().min(BATCH)].to_vec();
     if ids.is_empty() {
-        return Ok(0);
+        return Ok(Changed::default());
     }
     // The order in which everybody locks.
     ids.sort();
     let transaction = client.begin().await?;
-    let mut changed = 0;
+    let mut changed = Changed::default();
     for id in &ids {
         let rows = match action {
             Action::Cancel => transaction.query_typed(CANCEL, &typed(&[&id.0])).await,
@@ -123,16 +143,22 @@ pub async fn act(
         };
         let rows = rows.map_err(Error::from)?;
         let Some(row) = rows.first() else { continue };
-        changed += usize::from(match action {
-            Action::Cancel => matches!(row.try_get("cancel")?, "cancelled" | "cancelling"),
-            Action::Retry => row.try_get("changed")?,
-        });
+        match (action, row.try_get::<_, Option<&str>>(0)?) {
+            (Action::Cancel, Some("cancelled")) => changed.cancelled += 1,
+            (Action::Cancel, Some("cancelling")) => changed.asked += 1,
+            (Action::Retry, Some(state)) if row.try_get("changed")? => match state {
+                "queued" => changed.moved += 1,
+                _ => changed.retried += 1,
+            },
+            _ => {}
+        }
     }
     transaction.commit().await?;
-    if changed > 0 {
+    if changed.total() > 0 {
         let (first, last) = (ids[0], ids[ids.len() - 1]);
         let subject = if first == last { first.to_string() } else { format!("{first}..{last}") };
-        audit(client, actor, action.word(), &subject, Some(&format!("{changed} of {} jobs", ids.len()))).await?;
+        audit(client, actor, action.word(), &subject, Some(&format!("{} of {} jobs", changed.total(), ids.len())))
+            .await?;
     }
     Ok(changed)
 }

@@ -6,6 +6,8 @@
 //! - [`workers`]: what workers run
 //! - [`overview`]: what was recovered
 //! - [`job`]: one job with its whole story
+//! - [`holders`]: who held it
+//! - [`lines`]: jobs as lines of a list
 //! - [`errors`]: errors by what they say, and the jobs that failed by one
 //! - [`bulk`]: acting on everything that matches, a batch at a time
 //! - [`database`]: what the database says of itself
@@ -16,7 +18,9 @@
 pub mod bulk;
 pub mod database;
 pub mod errors;
+pub mod holders;
 pub mod job;
+pub mod lines;
 pub mod overview;
 pub mod people;
 pub mod queues;

@@ -12,7 +12,7 @@ const QUEUES: &str = include_str!("../../sql/dashboard_queues.sql");
 
 /// Rows that one look reads at most, shared between the queues; the slots of all workers come on top. With a look each
 /// two seconds it costs the database less than a hundredth of a core.
-pub const MAX_ROWS: i64 = 20_000;
+pub const MAX_ROWS: i64 = 10_000;
 /// Rows of one queue, priority and side of now: at most, and at least however many queues there are.
 const ROWS: std::ops::RangeInclusive<i64> = 25..=10_000;
 /// Queues that are looked at, the first by name.
@@ -255,8 +255,8 @@ mod tests {
 
     #[test]
     fn many_queues_share_the_rows_of_a_look() {
-        assert_eq!(rows_each(1), 2500);
-        assert_eq!(rows_each(0), 2500);
+        assert_eq!(rows_each(1), 1250);
+        assert_eq!(rows_each(0), 1250);
         assert_eq!(rows_each(1000), 25);
     }
 }

@@ -1,22 +1,26 @@
 //! Workers and what they run.
 
 use crate::error::Result;
+use crate::observe::fleet;
 use crate::reap::queue_names;
 use crate::session::ClientWrapper;
 use crate::statement::query;
 use faultline_core::{JobId, WorkerId};
 use jiff::Timestamp;
 use serde::Serialize;
+use uuid::Uuid;
 
 const RUNNING: &str = include_str!("../../sql/dashboard_running.sql");
 
 /// Running jobs that are told at most.
 pub const MAX_RUNNING: i64 = 500;
 /// Rows that one look reads at most, shared between queues and priorities; at least [`MIN_ROWS`] for each.
-const MAX_ROWS: i64 = 20_000;
+const MAX_ROWS: i64 = 10_000;
 const MIN_ROWS: i64 = 25;
 /// Rows beyond the slots of all workers: queued rows before the last running one, such as released ones.
 const BEYOND: i64 = 100;
+/// Rows of each queue and priority that are looked at for [`ids`]: what workers can run, and as many more as a reaper looks at.
+const BEYOND_OF_LIST: i64 = 1000;
 /// Queues that are looked at, the first by name.
 const MAX_QUEUES: usize = 1000;
 
@@ -43,6 +47,16 @@ pub struct RunningJob {
     pub lease_left_ms: i64,
     /// Whether somebody asked it to stop.
     pub cancel_requested: bool,
+}
+
+/// The ids of what runs, in all queues or in one, up to `limit` of them.
+pub(crate) async fn ids(client: &ClientWrapper, only: Option<&str>, limit: i64) -> Result<Vec<Uuid>> {
+    let names = match only {
+        Some(name) => vec![name.to_owned()],
+        None => queue_names(client).await?,
+    };
+    let rows = fleet(client).await?.slots.saturating_add(BEYOND_OF_LIST);
+    query(client, RUNNING, &[&names, &rows, &limit]).await?.iter().map(|row| Ok(row.try_get("id")?)).collect()
 }
 
 /// What runs, in all queues or in one; at most [`MAX_RUNNING`] jobs. `slots` is how many jobs all workers can run at once

@@ -214,17 +214,17 @@ pub const ALL: &[Mutant] = &[
         does: "a reaper reaps with its first look",
         breaks: "after an outage workers that outlived it lose their jobs (G7)",
         edits: &[],
-        killers: &[
-            library("lib", "reaper::tests::nobody_reaps_by_the_lease_before_a_lease_time_of_contact"),
-            Killer::Drill { name: "database-outage", seed: 1 },
-        ],
+        killers: &[library("lib", "reaper::tests::nobody_reaps_by_the_lease_before_a_lease_time_of_contact")],
     },
     Mutant {
         name: "no-second-look",
         does: "a reaper ends expired leases with the first look that sees them, and does not ask whether they could be renewed",
         breaks: "when a full disk has space again, workers that live lose their jobs; those of a dead one are judged apart (G7, G3)",
         edits: &[],
-        killers: &[library("lib", "reaper::tests::who_may_have_been_refused_its_renewals_is_not_missed")],
+        killers: &[
+            library("lib", "reaper::tests::who_may_have_been_refused_its_renewals_is_not_missed"),
+            library("lib", "reaper::tests::nobody_reaps_by_the_lease_before_its_worker_had_time_to_renew"),
+        ],
     },
     Mutant {
         name: "renewals-on-the-job-pool",

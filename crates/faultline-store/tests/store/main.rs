@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 mod ambiguous;
+mod budgets;
 mod claims;
 mod common;
 mod costs;
@@ -12,6 +13,7 @@ mod edges;
 mod enqueue_again;
 mod keys;
 mod limits;
+mod lists;
 mod maintain;
 mod migrate;
 mod people;

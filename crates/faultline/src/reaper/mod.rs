@@ -137,9 +137,8 @@ impl Reaper {
     pub(crate) async fn run(mut self, shutdown: CancellationToken, see: impl Fn(&Watch)) {
         let mut pause = self.link.pause();
         while !shutdown.is_cancelled() {
-            let wait = match self.look().await {
-                Ok(found) => {
-                    see(&found);
+            let wait = match self.look(&see).await {
+                Ok(_) => {
                     pause.reset();
                     self.until_next_look()
                 }
@@ -181,7 +180,7 @@ impl Reaper {
         self.expired.forget_all();
     }
 
-    async fn look(&mut self) -> Result<Watch> {
+    async fn look(&mut self, see: &impl Fn(&Watch)) -> Result<Watch> {
         let began = Instant::now();
         let gap = CONTACT_GAP.min(self.lease_ttl / 2);
         if began.duration_since(self.next_look) > gap {
@@ -195,6 +194,8 @@ impl Reaper {
             let asked = Instant::now();
             let found = watch(session, &queues, look_at).await?;
             let took = asked.elapsed();
+            // What is due can be claimed, whatever becomes of the rest of this look.
+            see(&found);
             if found.running {
                 commits(session).await?;
             }

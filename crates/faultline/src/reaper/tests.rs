@@ -2,7 +2,7 @@
 
 use super::*;
 use faultline_cluster::{Cluster, Programs, testing};
-use faultline_core::{LeaseId, State};
+use faultline_core::{JobId, LeaseId, State};
 use faultline_store::ClientWrapper;
 use faultline_store::lease::{Floors, claim};
 
@@ -17,6 +17,21 @@ fn migrate(url: &str) {
     runtime().block_on(async { Client::lazy(url).unwrap().migrate().await.unwrap() });
 }
 
+/// A job that a worker holds under a lease which has expired.
+async fn expired(client: &Client) -> (JobId, WorkerId) {
+    let id = client.enqueue_raw("k", ()).await.unwrap().id();
+    let (lease, owner) = (LeaseId::new(&mut rand::rng()), WorkerId::new(&mut rand::rng()));
+    let take = async |session: &mut ClientWrapper| {
+        claim(session, "default", lease, owner, Duration::ZERO, 1, &Floors::head()).await
+    };
+    assert_eq!(client.database().run(take).await.unwrap().len(), 1);
+    (id, owner)
+}
+
+async fn is_running(client: &Client, id: JobId) -> bool {
+    client.get(id).await.unwrap().unwrap().state == State::Running
+}
+
 /// A worker that outlived an outage is as much behind with its renewals as one that died in it.
 #[test]
 fn nobody_reaps_by_the_lease_before_a_lease_time_of_contact() {
@@ -24,28 +39,37 @@ fn nobody_reaps_by_the_lease_before_a_lease_time_of_contact() {
     let database = testing::database(migrate);
     runtime.block_on(async {
         let client = Client::lazy(&database.url()).unwrap();
-        let id = client.enqueue_raw("k", ()).await.unwrap().id();
-        let (lease, owner) = (LeaseId::new(&mut rand::rng()), WorkerId::new(&mut rand::rng()));
-        let take = async |session: &mut ClientWrapper| {
-            claim(session, "default", lease, owner, Duration::ZERO, 1, &Floors::head()).await
-        };
-        assert_eq!(client.database().run(take).await.unwrap().len(), 1);
-        let mut reaper = Reaper::all_queues(&client);
-        let state = async || client.get(id).await.unwrap().unwrap().state;
-        let missed = Instant::now();
-        for _ in 0..3 {
-            assert_eq!(reaper.look().await.unwrap().expired, [owner]);
-            assert_eq!(state().await, State::Running, "a reaper that has just come must hold off");
-        }
-        reaper.contact_since = Instant::now().checked_sub(reaper.lease_ttl);
-        reaper.lease_ttl = Duration::from_secs(4);
-        while state().await == State::Running {
-            assert!(missed.elapsed() < LIMIT);
+        let (id, owner) = expired(&client).await;
+        let mut reaper = Reaper::all_queues(&client).lease_ttl(Duration::from_secs(4));
+        let began = Instant::now();
+        while is_running(&client, id).await {
+            assert!(began.elapsed() < LIMIT);
             reaper.next_look = Instant::now();
-            reaper.look().await.unwrap();
+            assert_eq!(reaper.look(&|_| {}).await.unwrap().expired, [owner]);
+            if reaper.contact_since.is_some_and(|since| since.elapsed() < reaper.lease_ttl) {
+                assert!(is_running(&client, id).await, "a reaper that has just come must hold off");
+            }
         }
-        assert!(missed.elapsed() >= reaper.expiry_grace(), "its worker could have renewed");
-        assert_eq!(state().await, State::Queued);
+    });
+}
+
+/// The lease of a worker that was refused its renewals has run out when it may renew again.
+#[test]
+fn nobody_reaps_by_the_lease_before_its_worker_had_time_to_renew() {
+    let runtime = runtime();
+    let database = testing::database(migrate);
+    runtime.block_on(async {
+        let client = Client::lazy(&database.url()).unwrap();
+        let mut reaper = Reaper::all_queues(&client).lease_ttl(Duration::from_secs(6));
+        reaper.contact_since = Instant::now().checked_sub(LIMIT);
+        let (id, _) = expired(&client).await;
+        let began = Instant::now();
+        while is_running(&client, id).await {
+            assert!(began.elapsed() < LIMIT);
+            reaper.next_look = Instant::now();
+            reaper.look(&|_| {}).await.unwrap();
+        }
+        assert!(began.elapsed() >= reaper.lease_ttl / EXPIRY_GRACE);
     });
 }
 
@@ -56,12 +80,7 @@ fn who_may_have_been_refused_its_renewals_is_not_missed() {
     let database = testing::database(migrate);
     runtime.block_on(async {
         let client = Client::lazy(&database.url()).unwrap();
-        let id = client.enqueue_raw("k", ()).await.unwrap().id();
-        let (lease, owner) = (LeaseId::new(&mut rand::rng()), WorkerId::new(&mut rand::rng()));
-        let take = async |session: &mut ClientWrapper| {
-            claim(session, "default", lease, owner, Duration::ZERO, 1, &Floors::head()).await
-        };
-        assert_eq!(client.database().run(take).await.unwrap().len(), 1);
+        let (id, owner) = expired(&client).await;
         let link = Link::new(&client, "test", Plans::Free);
         let run = async |sql: &str| link.call(async |session| Ok(session.batch_execute(sql).await?)).await.unwrap();
         run("create function faultline.refuse() returns trigger language plpgsql
@@ -69,17 +88,15 @@ fn who_may_have_been_refused_its_renewals_is_not_missed() {
              create trigger refuse before update on faultline.jobs for each row execute function faultline.refuse()")
         .await;
         let mut reaper = Reaper::all_queues(&client);
-        reaper.contact_since = Instant::now().checked_sub(reaper.lease_ttl);
-        let refused = reaper.look().await;
+        let refused = reaper.look(&|_| {}).await;
         assert!(
             matches!(&refused, Err(faultline_store::Error::Refused { code, .. }) if code == "53100"),
             "{refused:?}"
         );
-        reaper.lose_contact();
+        assert_eq!(reaper.contact_since, None);
         run("drop trigger refuse on faultline.jobs").await;
-        assert_eq!(reaper.look().await.unwrap().expired, [owner]);
-        assert!(reaper.contact_since.is_some_and(|since| since.elapsed() < reaper.lease_ttl), "it holds off again");
-        assert_eq!(client.get(id).await.unwrap().unwrap().state, State::Running);
+        assert_eq!(reaper.look(&|_| {}).await.unwrap().expired, [owner]);
+        assert!(is_running(&client, id).await);
     });
 }
 
@@ -91,14 +108,14 @@ fn an_outage_between_two_looks_breaks_the_contact() {
     let database = testing::database(migrate);
     runtime.block_on(async {
         let mut reaper = Reaper::all_queues(&Client::lazy(&database.url()).unwrap());
-        reaper.look().await.unwrap();
+        reaper.look(&|_| {}).await.unwrap();
         let first = reaper.contact_since.unwrap();
-        reaper.look().await.unwrap();
+        reaper.look(&|_| {}).await.unwrap();
         assert_eq!(reaper.contact_since, Some(first), "contact lasts while the session does");
         let end = "select pg_terminate_backend(pg_backend_pid())";
         let ended = reaper.link.call(async |session| Ok(session.batch_execute(end).await?)).await;
         assert!(ended.is_err_and(|error| error.is_connection_fault()));
-        reaper.look().await.unwrap();
+        reaper.look(&|_| {}).await.unwrap();
         assert!(reaper.contact_since.is_some_and(|since| since > first));
         assert!(!reaper.steady);
     });
@@ -112,13 +129,13 @@ fn an_answer_that_took_a_good_part_of_a_lease_breaks_the_contact() {
     runtime.block_on(async {
         let client = Client::lazy(&database.url()).unwrap();
         let mut reaper = Reaper::all_queues(&client).lease_ttl(Duration::from_millis(1500));
-        reaper.look().await.unwrap();
+        reaper.look(&|_| {}).await.unwrap();
         let first = reaper.contact_since.unwrap();
         let other = Link::new(&client, "test", Plans::Free);
         let lock = "begin; lock table faultline.workers in access exclusive mode";
         other.call(async |session| Ok(session.batch_execute(lock).await?)).await.unwrap();
         let wait = other.call(async |session| Ok(session.batch_execute("select pg_sleep(0.8); commit").await?));
-        let (looked, waited) = tokio::join!(reaper.look(), wait);
+        let (looked, waited) = tokio::join!(reaper.look(&|_| {}), wait);
         looked.unwrap();
         waited.unwrap();
         assert!(reaper.contact_since.is_some_and(|since| since > first));
@@ -134,7 +151,7 @@ fn a_look_that_hung_for_as_long_as_a_lease_reaps_nobody() {
     runtime.block_on(async {
         let client = Client::lazy(&database.url()).unwrap();
         let mut reaper = Reaper::of(&client, vec!["default".into()], Arc::default()).lease_ttl(Duration::from_secs(2));
-        reaper.look().await.unwrap();
+        reaper.look(&|_| {}).await.unwrap();
         reaper.contact_since = Some(Instant::now().checked_sub(Duration::from_secs(60)).unwrap());
         let connect = async || {
             let (client, connection) =
@@ -156,7 +173,7 @@ fn a_look_that_hung_for_as_long_as_a_lease_reaps_nobody() {
             stall.commit().await.unwrap();
         };
         reaper.next_look = Instant::now();
-        let (looked, ()) = tokio::join!(reaper.look(), expired);
+        let (looked, ()) = tokio::join!(reaper.look(&|_| {}), expired);
         assert!(!looked.unwrap().expired.is_empty(), "it saw the lease expired");
         let running = "select count(*) from faultline.jobs where state = 'running'";
         assert_eq!(other.query_one(running, &[]).await.unwrap().get::<_, i64>(0), 1);
@@ -170,10 +187,10 @@ fn a_stall_of_most_of_a_lease_breaks_the_contact() {
     let database = testing::database(migrate);
     runtime.block_on(async {
         let mut reaper = Reaper::all_queues(&Client::lazy(&database.url()).unwrap()).lease_ttl(Duration::from_secs(2));
-        reaper.look().await.unwrap();
+        reaper.look(&|_| {}).await.unwrap();
         let first = reaper.contact_since.unwrap();
         reaper.next_look = Instant::now() - Duration::from_millis(1500);
-        reaper.look().await.unwrap();
+        reaper.look(&|_| {}).await.unwrap();
         assert!(reaper.contact_since.is_some_and(|since| since > first));
         assert!(!reaper.steady);
     });
@@ -194,7 +211,7 @@ fn commits_that_hang_break_the_contact_while_jobs_run() {
         let link = Link::new(&client, "test", Plans::InOrder);
         let claimed = link.call(async |s| claim(s, "default", lease, owner, long, 1, &floors).await).await;
         assert_eq!(claimed.unwrap().len(), 1);
-        reaper.look().await.unwrap();
+        reaper.look(&|_| {}).await.unwrap();
         let first = reaper.contact_since.unwrap();
         cluster.configure("synchronous_standby_names", "nobody").unwrap();
         let hang = async {
@@ -206,7 +223,7 @@ fn commits_that_hang_break_the_contact_while_jobs_run() {
             tokio::time::sleep(Duration::from_millis(900)).await;
             cluster.configure("synchronous_standby_names", "").unwrap();
         };
-        let (looked, ()) = tokio::join!(reaper.look(), hang);
+        let (looked, ()) = tokio::join!(reaper.look(&|_| {}), hang);
         looked.unwrap();
         assert!(reaper.contact_since.is_some_and(|since| since > first));
     });

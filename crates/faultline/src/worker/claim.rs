@@ -14,7 +14,7 @@ use crate::worker::deadline::{BootTime, Deadline};
 use crate::worker::finish::{Ended, Finisher};
 use crate::worker::isolation::{ISOLATE_AFTER_CRASHES, ISOLATION_DELAY, Isolation};
 use crate::worker::rescue::Sent;
-use crate::worker::{Shared, Wake};
+use crate::worker::{LAST_WORDS, Shared, Wake};
 use faultline_core::LeaseId;
 use faultline_metrics::{Cause, Held, KindMetrics, MAX_KINDS, Operation, QueueMetrics, Resolution};
 use faultline_store::finish::{Ending, Finish};
@@ -41,8 +41,6 @@ const SWEEP_SHARE: u32 = 20;
 pub(crate) const RECOVER_BEYOND: i64 = 100_000;
 /// How long a job of an unknown kind waits before it is offered again; for people to deploy the handler.
 const UNKNOWN_KIND_DELAY: Duration = Duration::from_secs(30);
-/// How long a draining worker tries to find out about a lost claim.
-const LAST_RECOVERY: Duration = Duration::from_secs(5);
 
 /// How a trace names the outcome of an attempt whose lease was lost.
 pub(crate) const LEASE_LOST: &str = "lease_lost";
@@ -344,7 +342,7 @@ impl Claimer {
 
     /// A draining worker gives back what a lost claim may hold.
     async fn recover_before_the_end(&mut self) {
-        let until = Instant::now() + LAST_RECOVERY;
+        let until = Instant::now() + LAST_WORDS;
         let mut pause = self.link.pause();
         while let Some(Unanswered { lease_id, floors, deadline }) = self.unanswered.clone() {
             let queue = self.queue.clone();

@@ -57,8 +57,8 @@ const MIN_LEASE_TTL: Duration = Duration::from_millis(300);
 const MAX_LEASE_TTL: Duration = Duration::from_secs(3600);
 /// Jobs of one worker that run at once, at most: each is held in memory with its payload.
 const MAX_SLOTS: usize = 100_000;
-/// After the grace, how long stopped handlers may take to reach their next await; then the last finishes to be told; then the
-/// loops to say goodbye.
+/// After the word to stop, how long a worker tries to find out about a lost claim. After the grace, how long stopped handlers may
+/// take to reach their next await; then the last finishes to be told; then the loops to say goodbye.
 const LAST_WORDS: Duration = Duration::from_secs(10);
 
 /// Runs handlers for the jobs of some queues.

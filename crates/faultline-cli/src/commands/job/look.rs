@@ -101,7 +101,7 @@ pub(super) async fn explain(connection: &Connection, format: Format, id: JobId) 
     let reasons = match waiting {
         // It may have ended between the two looks.
         Some(waiting) if waiting.state == job.state => waiting.reasons,
-        _ => vec![how_it_ended(&job)],
+        _ => vec![read::how_it_ended(&job)],
     };
     let timeline = watch::timeline(connection, &job).await?;
     let mut text = format!("job {id} ({} in queue {}) is {}:", job.kind, job.queue, job.state);
@@ -110,16 +110,6 @@ pub(super) async fn explain(connection: &Connection, format: Format, id: JobId) 
     timeline.iter().for_each(|event| text.push_str(&format!("\n  {event}")));
     output::answer(format, &Explanation { id, state: job.state, reasons, timeline }, &text)?;
     Ok(ExitCode::SUCCESS)
-}
-
-fn how_it_ended(job: &Job) -> String {
-    let attempts = format!("{} of {} attempts", job.attempts, job.max_attempts);
-    let because = job.reason.as_deref().filter(|reason| *reason != job.state.as_str());
-    let because = because.map(|reason| format!(" ({reason})")).unwrap_or_default();
-    match (job.state, &job.last_error) {
-        (State::Failed, Some(error)) => format!("it ended after {attempts}{because}; the last error: {error}"),
-        _ => format!("it ended after {attempts}{because}"),
-    }
 }
 
 /// One job, or the error that there is none.
