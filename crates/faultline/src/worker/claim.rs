@@ -377,7 +377,8 @@ struct Attempt {
     finisher: Finisher,
 }
 
-/// One attempt with its finish. The slot, which is `held`, is free again as soon as the handler has ended.
+/// One attempt with its finish. The slot, which is `held`, is free again as soon as the finish is in line, which it is at once unless
+/// the line is full: where finishes are slower than claims, that is what keeps the loop from claiming without bound.
 async fn run_one(attempt: Attempt, held: (Option<OwnedSemaphorePermit>, Option<Isolation>, Held)) {
     let Attempt { shared, handler, run, kind, finisher } = attempt;
     let (id, lease_id, queue) = (run.id(), run.lease_id(), Arc::<str>::from(run.queue()));
@@ -389,12 +390,15 @@ async fn run_one(attempt: Attempt, held: (Option<OwnedSemaphorePermit>, Option<I
     let verdict = attempt::run(&handler, run.clone(), shared.strict, fraction).instrument(span.clone()).await;
     kind.ran(began.elapsed());
     shared.registry.finishing(id, lease_id);
-    drop(held);
     match verdict {
         Verdict::End(ending, cause) => {
             finisher.end(Ended { queue, finish: Finish { id, lease_id, ending }, kind, cause, span }).await;
+            drop(held);
         }
-        Verdict::SeeTransaction => finisher.see_transaction(&shared, queue, kind, &run, fraction, span).await,
+        Verdict::SeeTransaction => {
+            drop(held);
+            finisher.see_transaction(&shared, queue, kind, &run, fraction, span).await;
+        }
         Verdict::Lost => {
             if let Some(metrics) = shared.metrics.get(&queue) {
                 metrics.leases_lost.inc();
