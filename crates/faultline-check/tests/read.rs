@@ -48,6 +48,21 @@ fn faults_have_a_beginning_and_an_end() {
     assert_eq!(times, [(FaultKind::DatabaseDown, 5, Some(9)), (FaultKind::Kill, 6, Some(6))]);
 }
 
+/// It was killed while nobody could be asked for its incarnation.
+#[test]
+fn a_fault_without_a_worker_is_given_that_of_its_process() {
+    let fault = r#"{"fault":1,"phase":"invoke","kind":"kill","wall_ns":6000,"process":"p"}"#;
+    let owned = |owner: &str| line("ok", &format!(r#","owner":"{owner}""#));
+    let owner_of = |history: &str| {
+        let dir = run_with(&[("nemesis.jsonl", fault), ("history/p.jsonl", history)]);
+        read_dir(dir.path()).unwrap().nemesis.unwrap()[0].owner.map(|owner| owner.to_string())
+    };
+    let other = JOB.replace("1", "2");
+    assert_eq!(owner_of(&(line("ok", "") + &owned(JOB) + &owned(JOB))).as_deref(), Some(JOB));
+    assert_eq!(owner_of(&(owned(JOB) + &owned(&other))), None, "it was several workers");
+    assert_eq!(owner_of(&line("ok", "")), None);
+}
+
 #[test]
 fn a_misspelt_field_is_refused_with_its_file_and_line() {
     let text = line("invoke", "") + &line("ok", r#","anwser":"created""#);

@@ -1,7 +1,8 @@
 //! One attempt at a job as a handler outside of this process sees it: the facts it is told, and what may come of it.
 
 use faultline::{Failure, Run};
-use serde::{Deserialize, Serialize};
+use faultline_trace::TraceContext;
+use serde::Serialize;
 use serde_json::value::RawValue;
 use std::time::Duration;
 
@@ -17,6 +18,9 @@ pub(crate) const VARIABLES: [&str; 8] = [
     "FAULTLINE_WORKER_ID",
 ];
 
+/// The variables that say where in a trace the command runs, as OpenTelemetry reads them from the environment.
+pub(crate) const TRACE_VARIABLES: [&str; 2] = ["TRACEPARENT", "TRACESTATE"];
+
 /// What a handler may know of the attempt that it makes.
 #[derive(Debug, Clone)]
 pub(crate) struct Facts {
@@ -28,19 +32,12 @@ pub(crate) struct Facts {
     pub(crate) key: Option<String>,
     pub(crate) lease_id: String,
     pub(crate) worker_id: String,
-    /// The W3C trace context of whoever enqueued the job, from its headers.
-    pub(crate) traceparent: Option<String>,
-}
-
-/// The one header of a job that handlers are told.
-#[derive(Deserialize)]
-struct Trace {
-    traceparent: Option<String>,
+    /// The trace context of the attempt, or, where nobody traces, of whoever enqueued the job.
+    pub(crate) trace: Option<TraceContext>,
 }
 
 impl Facts {
     pub(crate) fn of(run: &Run) -> Self {
-        let trace = run.headers().and_then(|headers| serde_json::from_str::<Trace>(headers.get()).ok());
         Self {
             job_id: run.id().to_string(),
             kind: run.kind().to_owned(),
@@ -50,7 +47,7 @@ impl Facts {
             key: run.key().map(str::to_owned),
             lease_id: run.lease_id().to_string(),
             worker_id: run.worker_id().to_string(),
-            traceparent: trace.and_then(|trace| trace.traceparent),
+            trace: TraceContext::current().or_else(|| TraceContext::of_headers(run.headers())),
         }
     }
 
@@ -66,6 +63,13 @@ impl Facts {
             Some(self.lease_id.clone()),
             Some(self.worker_id.clone()),
         ]
+    }
+
+    /// The trace context in the order of [`TRACE_VARIABLES`].
+    pub(crate) fn trace_values(&self) -> [Option<String>; 2] {
+        let trace = self.trace.as_ref();
+        [trace.map(TraceContext::traceparent), trace.and_then(TraceContext::tracestate)]
+            .map(|value| value.map(str::to_owned))
     }
 }
 

@@ -1,6 +1,6 @@
 //! The grammar of the command line, and the flags that hold for every command.
 
-use crate::commands::{audit, check, database, dev, drill, health, job, queue, serve, token, work, worker};
+use crate::commands::{audit, bench, check, database, dev, drill, health, job, queue, serve, token, work, worker};
 use crate::exit::Done;
 use crate::output::Format;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -51,7 +51,7 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_name = "LEVEL", env = "FAULTLINE_LOG", hide_env_values = true)]
     pub(crate) log: Option<String>,
 
-    /// How to log
+    /// How to log: as text, or one JSON object a line
     #[arg(
         long,
         global = true,
@@ -103,15 +103,30 @@ pub(crate) enum Command {
     /// Failure drills: prove on this machine what survives which failure
     #[command(subcommand)]
     Drill(drill::Verb),
+    /// What Faultline costs on this machine, beside hand-written SQL that does the same
+    Bench(bench::BenchOptions),
     /// The worker of a drill
     #[command(hide = true)]
     DrillWorker(drill::WorkerOptions),
+    /// The worker of a benchmark
+    #[command(hide = true)]
+    BenchWorker(bench::WorkerOptions),
 }
 
 impl Command {
     /// Whether it runs until it is told to stop, so that its log is worth reading.
     pub(crate) fn is_service(&self) -> bool {
         matches!(self, Self::Dev(_) | Self::Serve(_) | Self::Work(_) | Self::DrillWorker(_))
+    }
+
+    /// As which it is known to a collector of traces, unless `OTEL_SERVICE_NAME` says otherwise; none that is over soon.
+    #[cfg(feature = "otel")]
+    pub(crate) fn traced_as(&self) -> Option<&'static str> {
+        match self {
+            Self::Dev(_) | Self::Serve(_) => Some("faultline-api"),
+            Self::Work(_) => Some("faultline-worker"),
+            _ => None,
+        }
     }
 
     /// What listens to the log of a drill's worker.
@@ -134,6 +149,8 @@ impl Command {
             Self::Audit(verb) => audit::run(verb, global).await,
             Self::Drill(verb) => drill::run(verb, global).await,
             Self::DrillWorker(options) => drill::work(options, global).await,
+            Self::Bench(options) => bench::run_all(options, global).await,
+            Self::BenchWorker(options) => bench::work(options, global).await,
         }
     }
 }

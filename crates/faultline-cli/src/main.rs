@@ -5,7 +5,8 @@
 //! - [`cli`]: the grammar, and what holds for every command
 //! - `commands`: one file for each noun
 //! - [`exec`], [`webhook`], [`demo`]: the three ways in which `faultline work` runs a job, each giving an [`attempt::Outcome`]
-//! - [`connection`], [`output`], [`exit`], [`logging`], [`signals`]: the edges to the database, the terminal, the shell
+//! - [`connection`], [`output`], [`exit`], [`logging`], [`signals`], [`https`], `traces`: the edges to the database, the
+//!   terminal, the shell, other servers
 //!
 //! Configuration of a process comes as flags or as `FAULTLINE_*` variables. Flags that describe one job or one request
 //! have no variable, on purpose: `work` hands `FAULTLINE_QUEUE`, `FAULTLINE_KEY` and so on to handlers, and a handler that
@@ -18,9 +19,12 @@ mod connection;
 mod demo;
 mod exec;
 mod exit;
+mod https;
 mod logging;
 mod output;
 mod signals;
+#[cfg(feature = "otel")]
+mod traces;
 mod webhook;
 
 use clap::Parser;
@@ -28,12 +32,13 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let cli = cli::Cli::parse();
-    logging::start(&cli.global, cli.command.is_service(), cli.command.trap());
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return exit::report(&anyhow::Error::new(error).context("cannot start")),
     };
+    let log = logging::start(&cli.global, &cli.command, runtime.handle());
     let answer = runtime.block_on(cli.command.run(&cli.global));
+    log.end();
     // Nothing that still runs may hold up the end: what has to be waited for was waited for.
     runtime.shutdown_background();
     match answer {

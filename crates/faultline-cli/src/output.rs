@@ -69,16 +69,23 @@ impl<T: Serialize> Serialize for Listed<'_, T> {
 /// Rows under headings, printed in aligned columns.
 pub(crate) struct Table {
     rows: Vec<Vec<String>>,
+    cell_chars: usize,
 }
 
 impl Table {
     pub(crate) fn new(headings: &[&str]) -> Self {
-        Self { rows: vec![headings.iter().map(|heading| (*heading).to_owned()).collect()] }
+        Self { rows: vec![headings.iter().map(|heading| (*heading).to_owned()).collect()], cell_chars: CELL_CHARS }
+    }
+
+    /// For texts of this program: all of each cell.
+    pub(crate) fn uncut(mut self) -> Self {
+        self.cell_chars = usize::MAX;
+        self
     }
 
     pub(crate) fn row<const N: usize>(&mut self, cells: &[String; N]) {
         debug_assert_eq!(self.rows[0].len(), N);
-        self.rows.push(cells.iter().map(|cell| shorten(&printable(cell))).collect());
+        self.rows.push(cells.iter().map(|cell| shorten(&printable(cell), self.cell_chars)).collect());
     }
 }
 
@@ -121,11 +128,11 @@ pub(crate) fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
-fn shorten(text: &str) -> String {
-    if text.chars().count() <= CELL_CHARS {
+fn shorten(text: &str, chars: usize) -> String {
+    if text.chars().count() <= chars {
         return text.to_owned();
     }
-    text.chars().take(CELL_CHARS - 1).chain(['…']).collect()
+    text.chars().take(chars - 1).chain(['…']).collect()
 }
 
 #[cfg(test)]

@@ -43,6 +43,24 @@ pub fn format_ms(ms: i64) -> String {
     }
 }
 
+/// Writes a duration for people, with the digits that matter: `250 ms`, `1.2 s`, `45 s`, `3 min 5 s`, `2 h 10 min`, `3 d 4 h`.
+/// What is cut off is cut, not rounded: a minute is not over before it is.
+pub fn rough(ms: i64) -> String {
+    let two = |big: i64, big_unit: &str, small: i64, small_unit: &str| match small {
+        0 => format!("{big} {big_unit}"),
+        _ => format!("{big} {big_unit} {small} {small_unit}"),
+    };
+    let s = ms / 1000;
+    match ms {
+        ..1000 => format!("{ms} ms"),
+        1000..10_000 => format!("{s}.{} s", ms % 1000 / 100),
+        10_000..60_000 => format!("{s} s"),
+        60_000..3_600_000 => two(s / 60, "min", s % 60, "s"),
+        3_600_000..86_400_000 => two(s / 3600, "h", s % 3600 / 60, "min"),
+        _ => two(s / 86_400, "d", s % 86_400 / 3600, "h"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -54,6 +72,22 @@ mod tests {
         assert_eq!(parse("1h30m"), Ok(Duration::from_secs(5400)));
         for wrong in ["", "5", "-5s", "5 s", "s", "5x", "1.5s", "99999999999999999999s"] {
             assert!(parse(wrong).is_err(), "{wrong:?} should be refused");
+        }
+    }
+
+    #[test]
+    fn a_rough_duration_has_the_digits_that_matter() {
+        let cases = [
+            (0, "0 ms"),
+            (999, "999 ms"),
+            (1234, "1.2 s"),
+            (59_999, "59 s"),
+            (185_000, "3 min 5 s"),
+            (7_200_000, "2 h"),
+            (270_000_000, "3 d 3 h"),
+        ];
+        for (ms, text) in cases {
+            assert_eq!(rough(ms), text);
         }
     }
 

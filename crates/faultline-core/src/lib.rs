@@ -7,11 +7,13 @@
 //! - [`job`]: a validated job on its way in, and the states
 //! - [`json`]: what a payload, headers or a result may hold
 //! - [`text`]: error texts, cut and cleaned
+//! - [`fingerprint`]: what errors that say the same have in common
 //! - [`backoff`]: the delay before the next attempt
 //! - [`durations`]: durations as people write them
 
 pub mod backoff;
 pub mod durations;
+pub mod fingerprint;
 pub mod ids;
 pub mod job;
 pub mod json;

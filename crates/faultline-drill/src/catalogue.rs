@@ -191,6 +191,7 @@ pub const DRILLS: &[Drill] = &[
     drills::cancellation_storm::DRILL,
     drills::starvation::DRILL,
     drills::poison::DRILL,
+    drills::poison::BY_LEASE,
     drills::herd::DRILL,
     drills::shutdown::DRILL,
     drills::held_snapshot::DRILL,

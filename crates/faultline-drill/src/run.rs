@@ -229,6 +229,7 @@ fn settings(drill: &Drill, options: &Options, ended_us: i64) -> Run {
         lease_ttl_us: us(drill.lease_ttl),
         presence_grace_us: us(PRESENCE_GRACE),
         holdoff_us: us(drill.lease_ttl),
+        reap_bound_us: us(drill.lease_ttl / 2) + 5_000_000,
         recovery_bound_us: us(RECOVERY_BOUND),
         enqueue_deadline_us: us(DEADLINE) + 1_000_000,
         backoff_base_us: 50_000,

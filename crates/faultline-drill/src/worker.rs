@@ -13,7 +13,7 @@ use faultline::tokio_postgres::types::Type;
 use faultline::tokio_postgres::{self, NoTls};
 use faultline::{Client, Error, Failure, Run, Worker};
 use faultline_check::witness::{Action, Answer, Effect, Phase};
-use rustix::process::{Resource, Rlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, Signal, set_parent_process_death_signal, setrlimit};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::sync::Arc;
@@ -74,6 +74,9 @@ pub async fn work(
     process: &str,
     stop: impl Future<Output = ()>,
 ) -> Result<(), crate::DrillError> {
+    // One that is stopped, or stops itself, hears of the supervisor's end by nothing else.
+    set_parent_process_death_signal(Some(Signal::KILL))
+        .map_err(|error| crate::DrillError::io("follow the supervisor")(error.into()))?;
     let settings =
         std::fs::read(dir.join(SETTINGS)).map_err(crate::DrillError::io("read the settings of the workers"))?;
     let settings: Settings =

@@ -63,6 +63,20 @@ mod tests {
     use crate::{Enqueue, Metrics};
 
     #[test]
+    fn several_processes_are_shown_until_they_end() {
+        let (own, other) = (Metrics::new(), Metrics::new());
+        own.show_beside("worker", Some(other.encode()));
+        own.show_beside("demo", Some(other.encode()));
+        let up = |process| format!("faultline_database_up{{process=\"{process}\"}} 0\n");
+        let all = own.encode();
+        assert!(all.contains(&up("worker")) && all.contains(&up("demo")), "{all}");
+        assert_eq!(all.matches("# TYPE faultline_database_up ").count(), 1);
+        own.show_beside("worker", None);
+        let left = own.encode();
+        assert!(!left.contains(&up("worker")) && left.contains(&up("demo")), "{left}");
+    }
+
+    #[test]
     fn families_stay_together_and_series_stay_apart() {
         let (own, other) = (Metrics::new(), Metrics::new());
         own.engine().enqueued("q", "k", Enqueue::Created);

@@ -86,10 +86,11 @@ pub struct Definition {
 
 /// Round trips and requests.
 const SHORT_S: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
-/// Handlers.
-const LONG_S: &[f64] = &[0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 3600.0];
-/// From due to started.
-const LATENCY_S: &[f64] =
+/// How long handlers take: upper bounds in seconds.
+pub const LONG_S: &[f64] = &[0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 3600.0];
+/// How long a job had been due when it started: upper bounds in seconds. Counts by these bounds are stored
+/// (`faultline.rollups`), so that another list needs a migration.
+pub const LATENCY_S: &[f64] =
     &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0, 60.0, 300.0, 1800.0, 3600.0];
 /// From a loss to its recovery; the promise is 4 s for a killed worker.
 const RECOVERY_S: &[f64] = &[0.1, 0.5, 1.0, 2.0, 3.0, 4.0, 5.0, 10.0, 15.0, 30.0, 60.0, 300.0];

@@ -133,6 +133,14 @@ impl<T> ByKind<T> {
         let kinds = queues.entry(queue.to_owned()).or_default();
         kinds.entry(kind.to_owned()).or_insert_with(|| Arc::new(make(queue, kind))).clone()
     }
+
+    /// Every pair's queue, as it is reported, with what belongs to the pair.
+    pub(crate) fn each(&self, mut see: impl FnMut(&str, &T)) {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        for (queue, kinds) in &known.queues {
+            kinds.values().for_each(|one| see(queue, one));
+        }
+    }
 }
 
 /// Names up to a bound.

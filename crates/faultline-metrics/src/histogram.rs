@@ -37,6 +37,11 @@ impl Histogram {
         self.inner.sum_ns.fetch_add(ns, Ordering::Relaxed);
     }
 
+    /// How many were counted in each bucket, and beyond the last bound.
+    pub(crate) fn buckets(&self) -> Vec<u64> {
+        self.inner.counts.iter().map(|count| count.load(Ordering::Relaxed)).collect()
+    }
+
     /// How many were counted.
     pub fn count(&self) -> u64 {
         self.inner.counts.iter().map(|count| count.load(Ordering::Relaxed)).sum()

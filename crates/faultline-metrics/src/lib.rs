@@ -32,11 +32,12 @@ pub use family::{MAX_KINDS, MAX_QUEUES, OTHER};
 pub use histogram::Histogram;
 pub use http::{HttpMetrics, UNKNOWN_ROUTE};
 pub use observed::{Holder, Observed, ObservedQueue, ObserverMetrics};
-pub use worker::{Cause, End, KindMetrics, Leases, QueueMetrics, Workers};
+pub use worker::{Cause, Done, End, KindMetrics, Leases, QueueMetrics, Workers};
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::registry::Registry;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Everything that one process counts and measures, with a registry of its own. Cheap to clone; clones are the same.
@@ -52,8 +53,8 @@ struct Inner {
     database: DatabaseMetrics,
     http: HttpMetrics,
     observer: ObserverMetrics,
-    /// What a process beside this one said last, with its name.
-    beside: Mutex<Option<(&'static str, String)>>,
+    /// What processes beside this one said last, by their names.
+    beside: Mutex<BTreeMap<&'static str, String>>,
 }
 
 impl Default for Metrics {
@@ -109,17 +110,18 @@ impl Metrics {
     /// label `process`. None when it has ended.
     pub fn show_beside(&self, process: &'static str, text: Option<String>) {
         let mut beside = self.inner.beside.lock().unwrap_or_else(PoisonError::into_inner);
-        *beside = text.map(|text| (process, text));
+        match text {
+            Some(text) => beside.insert(process, text),
+            None => beside.remove(process),
+        };
     }
 
     /// All of it as OpenMetrics text, of the type [`Metrics::MEDIA_TYPE`]. Asks nobody.
     pub fn encode(&self) -> String {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.inner.registry).expect("a string takes everything");
-        match &*self.inner.beside.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some((process, other)) => beside::merge(&text, process, other),
-            None => text,
-        }
+        let beside = self.inner.beside.lock().unwrap_or_else(PoisonError::into_inner);
+        beside.iter().fold(text, |text, (process, other)| beside::merge(&text, process, other))
     }
 }
 

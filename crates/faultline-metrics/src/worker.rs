@@ -7,6 +7,7 @@ use crate::histogram::Histogram;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -43,6 +44,11 @@ impl End {
         Self::Released,
         Self::Snoozed,
     ];
+
+    /// As which it is counted: the label `outcome`.
+    pub fn outcome(self) -> &'static str {
+        self.words()[0]
+    }
 
     /// The labels `outcome` and `reason`; the second is the word in `job_events.reason`.
     fn words(self) -> [&'static str; 2] {
@@ -87,7 +93,8 @@ impl Cause {
     const FAILED: [Self; 3] = [Self::Error, Self::Panic, Self::Timeout];
     const RELEASED: [Self; 4] = [Self::UnknownKind, Self::Isolated, Self::Shutdown, Self::Overdue];
 
-    fn word(self) -> &'static str {
+    /// As which it is counted: the label `cause`.
+    pub fn word(self) -> &'static str {
         match self {
             Self::Error => "error",
             Self::Panic => "panic",
@@ -118,6 +125,8 @@ pub struct Workers {
     finish_backlog: Gauge,
     queues: Names,
     kinds: ByKind<KindMetrics>,
+    /// What [`Workers::take_done`] has given away.
+    taken: Mutex<BTreeMap<String, Done>>,
     /// Added to by each worker that starts; what is left of one that stopped is removed with the next look.
     leases: Arc<Mutex<Vec<Weak<Leases>>>>,
 }
@@ -141,6 +150,7 @@ impl Workers {
             finish_backlog: gauge(registry, &d::FINISH_BACKLOG),
             queues: Names::at_most(MAX_QUEUES),
             kinds: ByKind::new(),
+            taken: Mutex::default(),
             leases: Arc::default(),
         }
     }
@@ -174,6 +184,18 @@ impl Workers {
         })
     }
 
+    /// What handlers have brought about in each queue since this was last asked, by anybody: each piece of work is given away
+    /// once. Queues without any are left out.
+    pub fn take_done(&self) -> Vec<Done> {
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut now: BTreeMap<String, Done> = BTreeMap::new();
+        self.kinds.each(|queue, kind| now.entry(queue.to_owned()).or_insert_with(|| Done::nothing(queue)).add(kind));
+        let news = now.values().map(|done| taken.get(&done.queue).map_or_else(|| done.clone(), |old| done.since(old)));
+        let news = news.filter(|done| !done.is_nothing()).collect();
+        *taken = now;
+        news
+    }
+
     /// Attempts that have ended and are not confirmed.
     pub fn finish_backlog(&self) -> &Gauge {
         &self.finish_backlog
@@ -189,6 +211,47 @@ impl Workers {
     /// Reads the margin of the worker that is worst off, whenever it is asked.
     pub(crate) fn margin(&self) -> Margin {
         Margin { leases: self.leases.clone() }
+    }
+}
+
+/// What handlers brought about in one queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Done {
+    /// The queue.
+    pub queue: String,
+    /// Jobs that succeeded.
+    pub succeeded: u64,
+    /// First attempts that started, by how long the job had been due: counts by [`d::LATENCY_S`], and beyond.
+    pub start_latency: Vec<u64>,
+    /// Handlers that ended, by how long they took: counts by [`d::LONG_S`], and beyond.
+    pub execution: Vec<u64>,
+}
+
+impl Done {
+    fn nothing(queue: &str) -> Self {
+        let (start_latency, execution) = (vec![0; d::LATENCY_S.len() + 1], vec![0; d::LONG_S.len() + 1]);
+        Self { queue: queue.to_owned(), succeeded: 0, start_latency, execution }
+    }
+
+    fn is_nothing(&self) -> bool {
+        self.succeeded == 0 && self.start_latency.iter().chain(&self.execution).all(|count| *count == 0)
+    }
+
+    fn add(&mut self, kind: &KindMetrics) {
+        self.succeeded += kind.ended[End::Completed as usize].get();
+        let add = |sum: &mut Vec<u64>, more: Vec<u64>| sum.iter_mut().zip(more).for_each(|(sum, more)| *sum += more);
+        add(&mut self.start_latency, kind.start_latency.buckets());
+        add(&mut self.execution, kind.execution.buckets());
+    }
+
+    fn since(&self, old: &Self) -> Self {
+        let minus = |now: &[u64], old: &[u64]| now.iter().zip(old).map(|(now, old)| now - old).collect();
+        Self {
+            queue: self.queue.clone(),
+            succeeded: self.succeeded - old.succeeded,
+            start_latency: minus(&self.start_latency, &old.start_latency),
+            execution: minus(&self.execution, &old.execution),
+        }
     }
 }
 
@@ -283,5 +346,30 @@ impl Margin {
         let mut leases = self.leases.lock().unwrap_or_else(PoisonError::into_inner);
         leases.retain(|leases| leases.strong_count() > 0);
         leases.iter().filter_map(Weak::upgrade).map(|leases| leases.margin_s()).reduce(f64::min)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_handlers_did_is_given_away_once() {
+        let workers = Workers::new(&mut Registry::default());
+        let [a, b] = ["a", "b"].map(|kind| workers.kind("q", kind));
+        workers.kind("idle", "k");
+        a.claimed(Some(Duration::from_millis(2)));
+        a.ran(Duration::from_millis(3));
+        a.ended(End::Completed, None);
+        b.ran(Duration::from_secs(7200));
+        b.ended(End::Failed, Some(Cause::Error));
+        let done = workers.take_done();
+        assert_eq!(done.len(), 1);
+        assert_eq!((done[0].queue.as_str(), done[0].succeeded), ("q", 1));
+        assert_eq!(done[0].start_latency.iter().sum::<u64>(), 1);
+        assert_eq!((done[0].execution[1], done[0].execution.last()), (1, Some(&1)));
+        assert_eq!(workers.take_done(), []);
+        b.ended(End::Completed, None);
+        assert_eq!(workers.take_done()[0].succeeded, 1);
     }
 }

@@ -9,6 +9,7 @@ use crate::limits::{CALL_TIME, CALL_TIME_WHILE_AWAY, MAX_HELD_BODY_BYTES};
 use crate::problem::Answer;
 use crate::wait::Waits;
 use faultline_core::JobId;
+use faultline_dashboard::{Dashboard, Settings};
 use faultline_store::{ClientWrapper, Database, Error};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -30,7 +31,7 @@ pub(crate) struct App {
     pub(crate) enqueuer: Enqueuer,
     pub(crate) waits: Waits,
     pub(crate) health: Health,
-    pub(crate) gate: Gate,
+    pub(crate) gate: Arc<Gate>,
     /// One permit for each byte of a body that is held in memory.
     pub(crate) held_bytes: Arc<Semaphore>,
     /// Cancelled by the order to stop.
@@ -49,10 +50,10 @@ impl App {
             .counted_in(&config.metrics)?;
         let watch =
             Database::new(&config.database_url, "faultline-api watch", WATCH_SESSIONS)?.counted_in(&config.metrics)?;
-        let gate = match config.auth {
+        let gate = Arc::new(match config.auth {
             Auth::None => Gate::Open,
             Auth::Tokens => Gate::with_tokens(watch.clone()).await,
-        };
+        });
         Ok(Arc::new(Self {
             enqueuer: Enqueuer::start(Committer::new(&config.database_url, &config.metrics)?, tasks),
             waits: Waits::start(watch.clone(), stopping.clone()),
@@ -63,6 +64,18 @@ impl App {
             calls,
             config,
         }))
+    }
+
+    /// The dashboard beside the API, with the same gate.
+    pub(crate) fn dashboard(&self) -> Result<Dashboard, Error> {
+        let settings = Settings {
+            database_url: self.config.database_url.clone(),
+            metrics: self.config.metrics.clone(),
+            base_path: self.config.base_path.clone(),
+            session_key: self.config.session_key.clone(),
+            drills: self.config.drills.clone(),
+        };
+        Dashboard::new(&settings, self.gate.clone(), self.stopping.clone())
     }
 
     /// Runs a read or an operator's call.

@@ -10,9 +10,11 @@
 
 use crate::limits::{TOKENS_INTERVAL, TOKENS_MAX_AGE, TOKENS_MIN_INTERVAL};
 use crate::problem::{Answer, Kind};
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, Method, header};
+use faultline_dashboard::{Fingerprint, Holder, Refused};
 use faultline_store::tokens::{self, Role};
 use faultline_store::{Database, Error};
+use futures_util::future::BoxFuture;
 use rand::Rng;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
@@ -79,6 +81,8 @@ pub(crate) struct Actor(pub(crate) Arc<str>);
 /// The tokens that are valid, by their hash.
 pub(crate) struct List {
     roles: HashMap<[u8; 32], (Role, Arc<str>)>,
+    /// The same tokens by what the dashboard's sessions hold of them.
+    holders: HashMap<Fingerprint, Holder>,
     read_at: Instant,
 }
 
@@ -112,20 +116,10 @@ impl Gate {
             Kind::Unauthorized
                 .because("present a token as `Authorization: Bearer …`; `faultline token create` makes one")
         })?;
-        let hash = hash(token);
-        let known = match find(list, &hash)? {
-            Some(known) => Some(known),
-            None => {
-                let asked_at = Instant::now();
-                let mut list = list.clone();
-                wanted.notify_one();
-                let fresh = list.wait_for(|list| list.as_ref().is_some_and(|list| list.read_at >= asked_at));
-                // Without a fresh list in time the old one has the last word.
-                let _ = tokio::time::timeout(FRESH_LIST_TIME, fresh).await;
-                find(&list, &hash)?
-            }
-        };
-        let (role, name) = known.ok_or_else(|| Kind::Unauthorized.because("the token is not known, or was revoked"))?;
+        let (role, name) = find_or_refresh(list, wanted, &hash(token)).await.map_err(|refused| match refused {
+            Refused::Unknown => Kind::Unauthorized.because(refused.to_string()),
+            Refused::Unreadable => Kind::DatabaseUnavailable.because(refused.to_string()),
+        })?;
         if !access.allows(role) {
             return Err(Kind::Forbidden.because(format!("a token of the role {} may not do this", role.as_str())));
         }
@@ -133,11 +127,59 @@ impl Gate {
     }
 }
 
-fn find(list: &watch::Receiver<Option<Arc<List>>>, hash: &[u8; 32]) -> Answer<Option<(Role, Arc<str>)>> {
-    match &*list.borrow() {
-        Some(list) if list.read_at.elapsed() < TOKENS_MAX_AGE => Ok(list.roles.get(hash).cloned()),
-        _ => Err(Kind::DatabaseUnavailable.because("the tokens can't be read, so that nobody can be let in")),
+/// The dashboard lets people in by the same list.
+impl faultline_dashboard::Gate for Gate {
+    fn demands_tokens(&self) -> bool {
+        matches!(self, Self::Tokens { .. })
     }
+
+    fn admit<'a>(&'a self, token: &'a str) -> BoxFuture<'a, Result<Holder, Refused>> {
+        Box::pin(async move {
+            let Self::Tokens { list, wanted } = self else { return Err(Refused::Unknown) };
+            let hash = hash(token);
+            let (role, name) = find_or_refresh(list, wanted, &hash).await?;
+            Ok(Holder { name, role, fingerprint: fingerprint(&hash) })
+        })
+    }
+
+    fn holder(&self, fingerprint: &Fingerprint) -> Result<Holder, Refused> {
+        let Self::Tokens { list, .. } = self else { return Err(Refused::Unknown) };
+        let list = list.borrow();
+        recent(&list)?.holders.get(fingerprint).cloned().ok_or(Refused::Unknown)
+    }
+
+    fn is_same_origin(&self, headers: &HeaderMap) -> bool {
+        crate::router::check_origin(&Method::POST, headers).is_ok()
+    }
+}
+
+/// Names a token without being of use for anything: not even what is stored of it.
+fn fingerprint(hash: &[u8; 32]) -> Fingerprint {
+    Sha256::digest(hash).into()
+}
+
+/// Whose token it is. One that is not in the list may be new: it waits for a fresh one.
+async fn find_or_refresh(
+    list: &watch::Receiver<Option<Arc<List>>>,
+    wanted: &Notify,
+    hash: &[u8; 32],
+) -> Result<(Role, Arc<str>), Refused> {
+    let find = |list: &watch::Receiver<_>| recent(&list.borrow()).map(|list| list.roles.get(hash).cloned());
+    if let Some(known) = find(list)? {
+        return Ok(known);
+    }
+    let asked_at = Instant::now();
+    let mut list = list.clone();
+    wanted.notify_one();
+    let fresh = list.wait_for(|list| list.as_ref().is_some_and(|list| list.read_at >= asked_at));
+    // Without a fresh list in time the old one has the last word.
+    let _ = tokio::time::timeout(FRESH_LIST_TIME, fresh).await;
+    find(&list)?.ok_or(Refused::Unknown)
+}
+
+/// The list, unless it is too old to tell who was revoked.
+fn recent(list: &Option<Arc<List>>) -> Result<&List, Refused> {
+    list.as_deref().filter(|list| list.read_at.elapsed() < TOKENS_MAX_AGE).ok_or(Refused::Unreadable)
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {
@@ -161,10 +203,12 @@ async fn keep_fresh(database: Database, sender: watch::Sender<Option<Arc<List>>>
 async fn read(database: &Database) -> Result<List, Error> {
     let read_at = Instant::now();
     let tokens = database.run_within(crate::limits::HEALTH_TIME, async |client| tokens::list(client).await).await?;
-    let roles = tokens
-        .into_iter()
-        .filter(|token| token.revoked_at.is_none())
-        .filter_map(|token| Some((token.hash.try_into().ok()?, (token.role, token.name.into()))))
-        .collect();
-    Ok(List { roles, read_at })
+    let valid = tokens.into_iter().filter(|token| token.revoked_at.is_none());
+    let roles: HashMap<_, _> =
+        valid.filter_map(|token| Some((token.hash.try_into().ok()?, (token.role, token.name.into())))).collect();
+    let holders = roles.iter().map(|(hash, (role, name)): (_, &(Role, Arc<str>))| {
+        let fingerprint = fingerprint(hash);
+        (fingerprint, Holder { name: name.clone(), role: *role, fingerprint })
+    });
+    Ok(List { holders: holders.collect(), roles, read_at })
 }

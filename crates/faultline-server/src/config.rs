@@ -1,6 +1,7 @@
 //! What a server can be told.
 
 use crate::limits;
+use faultline_dashboard::{BasePath, DrillSettings};
 use faultline_metrics::Metrics;
 use std::time::Duration;
 
@@ -26,7 +27,7 @@ pub enum Auth {
 #[non_exhaustive]
 pub struct ServerConfig {
     /// The database. The server has pools of its own, so that neither reads nor workers can take the sessions that enqueues
-    /// need: at most 20 sessions in all.
+    /// need: at most 24 sessions in all.
     pub database_url: String,
     /// Who may call.
     pub auth: Auth,
@@ -43,6 +44,12 @@ pub struct ServerConfig {
     pub max_connections: usize,
     /// How long requests may go on after the order to stop.
     pub drain_time: Duration,
+    /// The path under which a proxy shows the server, for the addresses in the dashboard.
+    pub base_path: BasePath,
+    /// The key of the dashboard's sessions, which servers behind one balancer share; none for a random one.
+    pub session_key: Option<String>,
+    /// The drills that the dashboard shows.
+    pub drills: DrillSettings,
     /// What `GET /metrics` shows and where the server counts; give the same to what runs beside it.
     pub metrics: Metrics,
 }
@@ -59,6 +66,9 @@ impl ServerConfig {
             write_time: Duration::from_secs(30),
             max_connections: 4096,
             drain_time: Duration::from_secs(15),
+            base_path: BasePath::default(),
+            session_key: None,
+            drills: DrillSettings::default(),
             metrics: Metrics::new(),
         }
     }

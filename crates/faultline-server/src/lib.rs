@@ -1,4 +1,5 @@
-//! The HTTP API of Faultline: JSON under `/v1`, health, and the description of both at `/openapi.json`.
+//! The HTTP API of Faultline: JSON under `/v1`, health, and the description of both at `/openapi.json`. Beside it, on the same
+//! port, [the dashboard](faultline_dashboard) under `/dashboard`.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -24,6 +25,7 @@
 //! | `wait` | requests that wait for a job's end |
 //! | `health` | whether the database is there |
 //! | `metrics` | what was counted, and counting requests |
+//! | `trace` | spans of requests that enqueue |
 //! | `auth` | tokens and roles |
 //! | [`limits`] | every bound |
 
@@ -42,11 +44,13 @@ mod problem;
 mod router;
 mod serve;
 mod stall;
+mod trace;
 mod wait;
 
 pub use api::view::JobView;
 pub use auth::{TOKEN_PREFIX, new_token};
 pub use config::{Auth, ServerConfig};
+pub use faultline_dashboard::{BasePath, DrillRun, DrillRunner, DrillSettings, InvalidBasePath};
 pub use faultline_metrics::Metrics;
 pub use metrics::serve_metrics;
 pub use openapi::openapi;

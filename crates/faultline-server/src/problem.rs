@@ -145,6 +145,10 @@ impl Problem {
         self.kind
     }
 
+    pub(crate) fn detail(&self) -> &str {
+        &self.body.detail
+    }
+
     /// The JSON object, for a batch.
     pub(crate) fn into_body(self) -> ProblemBody {
         *self.body

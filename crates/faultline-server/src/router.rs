@@ -7,8 +7,7 @@
 //! | other `GET /v1/…` | read |
 //! | `POST …/cancel`, `…/retry`, `…/pause`, `…/resume` | operate |
 //! | `/`, `/health*`, `/metrics`, `/openapi.json` | nothing |
-//!
-//! Further parts of the server (a dashboard) are routers of their own and are merged in [`router`].
+//! | `/dashboard…` | a session, see [`faultline_dashboard`] |
 
 use crate::api::{enqueue, jobs, meta, operate, queues};
 use crate::app::App;
@@ -17,24 +16,28 @@ use crate::body;
 use crate::health::DatabaseState;
 use crate::metrics;
 use crate::problem::{Answer, Kind, Problem};
+use crate::trace;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Method, Uri, header};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
+use faultline_dashboard::Dashboard;
 use std::any::Any;
 use std::sync::Arc;
 use tower_http::catch_panic::CatchPanicLayer;
 
-pub(crate) fn router(app: Arc<App>) -> Router {
+pub(crate) fn router(app: Arc<App>, dashboard: Dashboard) -> Router {
     let api = |path: MethodRouter<Arc<App>>, access: Access| {
         path.route_layer(from_fn_with_state((app.clone(), access), guard))
     };
+    // The last layer is the outermost.
+    let enqueuing = |path| api(path, Access::Enqueue).route_layer(from_fn(trace::request));
     let jobs = Router::new()
-        .route("/v1/jobs", api(post(enqueue::enqueue), Access::Enqueue))
+        .route("/v1/jobs", enqueuing(post(enqueue::enqueue)))
         .route("/v1/jobs", api(get(jobs::list), Access::Read))
-        .route("/v1/jobs/batch", api(post(enqueue::batch), Access::Enqueue))
+        .route("/v1/jobs/batch", enqueuing(post(enqueue::batch)))
         .route("/v1/jobs/{id}", api(get(jobs::get), Access::ReadOne))
         .route("/v1/jobs/{id}/explain", api(get(jobs::explain), Access::Read))
         .route("/v1/jobs/{id}/cancel", api(post(operate::cancel), Access::Operate))
@@ -56,6 +59,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .merge(queues)
         .merge(open)
         .merge(metrics::router())
+        .merge(dashboard.router())
         .fallback(unknown_route)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(CatchPanicLayer::custom(panicked))
@@ -80,7 +84,7 @@ async fn guard(State((app, access)): State<(Arc<App>, Access)>, mut request: Req
 
 /// A browser names the page that makes a request which changes something; pages of other sites may not, with or without
 /// tokens: on a developer's machine the API is open, and every site can reach localhost through the browser.
-fn check_origin(method: &Method, headers: &HeaderMap) -> Answer<()> {
+pub(crate) fn check_origin(method: &Method, headers: &HeaderMap) -> Answer<()> {
     let Some(origin) = headers.get(header::ORIGIN) else { return Ok(()) };
     let host = headers.get(header::HOST).map(axum::http::HeaderValue::as_bytes);
     let origin_host = origin.to_str().ok().and_then(|origin| Some(origin.split_once("://")?.1.as_bytes()));

@@ -50,7 +50,8 @@ pub async fn serve(listener: TcpListener, config: ServerConfig, shutdown: Cancel
     let tasks = TaskTracker::new();
     let bounds = Bounds::of(&config);
     let app = App::start(config, &tasks, shutdown.clone()).await?;
-    answer(listener, router(app), &bounds, shutdown).await;
+    let dashboard = app.dashboard()?;
+    answer(listener, router(app, dashboard), &bounds, shutdown).await;
     tasks.close();
     // Each commit has a deadline of its own.
     tasks.wait().await;

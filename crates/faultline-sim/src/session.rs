@@ -180,6 +180,9 @@ impl Session {
                 if sql == format!("listen {}", faultline_store::enqueue::CHANNEL) {
                     self.server.store().listen(self.pid);
                     self.answer.done("LISTEN");
+                } else if ["begin", "rollback"].contains(&&*sql) {
+                    // Around what changes nothing here.
+                    self.answer.done(&sql.to_uppercase());
                 } else {
                     self.refuse("0A000", format!("not part of the simulation: {sql}"));
                 }
@@ -197,6 +200,11 @@ impl Session {
         }
         if loss == Some(Loss::RequestReset) {
             return Err(Over);
+        }
+        if self.server.refuses(shape.statement) {
+            self.log(Event::Fault(format!("no space for {:?}", shape.statement)));
+            self.answer.error("53100", "could not extend file: No space left on device");
+            return Ok(());
         }
         self.log(Event::Ran(shape.statement));
         let answer = self.server.run(shape, values, self.pid, &self.who);

@@ -34,6 +34,8 @@ pub enum Statement {
     Confirm,
     /// `watch.sql`
     Watch,
+    /// `rehearse.sql`: nothing is ever locked here, and nothing changes.
+    Rehearse,
     /// `reap.sql`
     Reap,
     /// `queues_of_workers.sql`
@@ -58,6 +60,10 @@ pub enum Statement {
     Partitions,
     /// `prune.sql`
     Prune,
+    /// `rollup_report.sql`: nobody draws what happens here.
+    RollupReport,
+    /// `rollup_prune.sql`
+    RollupPrune,
 }
 
 /// A statement's text and types.
@@ -131,8 +137,10 @@ static SHAPES: &[Shape] = &[
     shape!(FinishOutcome, shipped!("finish_outcome"), [UUID_ARRAY, UUID_ARRAY], MOVED),
     shape!(Confirm, shipped!("confirm"), [], &[("pg_logical_emit_message", Type::PG_LSN)]),
     shape!(Watch, shipped!("watch"), [TEXT_ARRAY, INT8],
-        &[("name", Type::TEXT), ("due", Type::BOOL), ("running", Type::BOOL), ("expired", Type::BOOL), ("next_due_in_ms", Type::INT8),
+        &[("name", Type::TEXT), ("due", Type::BOOL), ("running", Type::BOOL), ("expired", Type::UUID_ARRAY), ("next_due_in_ms", Type::INT8),
           ("absent", Type::UUID_ARRAY), ("not_back", Type::UUID_ARRAY), ("workers", Type::INT8), ("slots", Type::INT8)]),
+    shape!(Rehearse, shipped!("rehearse"), [TEXT_ARRAY, UUID_ARRAY, INT8, INT8],
+        &[("jobs", Type::INT8), ("workers", Type::INT8)]),
     shape!(Reap, shipped!("reap"), [TEXT_ARRAY, UUID_ARRAY, INT8, INT8],
         &[("id", Type::UUID), ("state", Type::TEXT), ("queue", Type::TEXT), ("lease_owner", Type::UUID),
           ("lease", Type::TEXT), ("reason", Type::TEXT), ("expired_s", Type::FLOAT8)]),
@@ -147,5 +155,8 @@ static SHAPES: &[Shape] = &[
     shape!(Cancel, "select faultline.cancel($1)", [UUID], &[("cancel", Type::TEXT)]),
     shape!(Audit, shipped!("audit"), [TEXT, TEXT, TEXT, TEXT], &[]),
     shape!(Partitions, "select faultline.maintain_partitions()", [], &[("maintain_partitions", Type::BOOL)]),
+    shape!(RollupReport, shipped!("rollup_report"),
+        [UUID, INT8, INT8, TEXT_ARRAY, INT8_ARRAY, INT8_ARRAY, INT8_ARRAY, INT8, INT8], &[]),
+    shape!(RollupPrune, shipped!("rollup_prune"), [INT8], &[("removed", Type::INT8)]),
     shape!(Prune, shipped!("prune"), [INT8], &[("keys", Type::INT8), ("workers", Type::INT8)]),
 ];

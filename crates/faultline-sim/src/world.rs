@@ -3,15 +3,15 @@
 use crate::log::{Event, Log};
 use crate::network::Network;
 use crate::session::serve;
-use crate::statement::Shape;
+use crate::statement::{Shape, Statement};
 use crate::store::Store;
 use crate::wire::Row;
 use bytes::Bytes;
 use faultline::Client;
 use faultline_store::{Database, Simulation};
 use jiff::{SignedDuration, Timestamp};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 use tokio::time::Instant;
 
 /// When the database's clock began.
@@ -26,6 +26,8 @@ pub(crate) struct Server {
     store: Mutex<Store>,
     log: Log,
     began: Instant,
+    /// What needs a page of a table, while there is none.
+    refused: Mutex<BTreeSet<Statement>>,
     /// How much the database's clock is ahead of the time that has passed.
     ahead: Mutex<SignedDuration>,
 }
@@ -38,6 +40,10 @@ impl Server {
     pub(crate) fn push(&self, who: &Arc<str>, event: Event) {
         let ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.log.push(ms, who, event);
+    }
+
+    pub(crate) fn refuses(&self, statement: Statement) -> bool {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner).contains(&statement)
     }
 
     /// In whole microseconds, as Postgres has them.
@@ -78,6 +84,7 @@ impl World {
             store: Mutex::new(Store::new(seed ^ 2, Timestamp::UNIX_EPOCH)),
             log: Log::default(),
             began: Instant::now(),
+            refused: Mutex::default(),
             ahead: Mutex::new(SignedDuration::ZERO),
         };
         let now = server.now();
@@ -149,9 +156,21 @@ impl World {
         self.server.network.start_server();
     }
 
-    /// The database's clock goes ahead, while nothing else happens.
-    pub fn go_ahead(&self, by: Duration) {
-        let mut ahead = self.server.ahead.lock().unwrap_or_else(PoisonError::into_inner);
-        *ahead += SignedDuration::try_from(by).unwrap_or(SignedDuration::MAX);
+    /// The disk of the tables is full: from now on these statements are refused, and no others.
+    pub fn fill_disk(&self, refused: &[Statement]) {
+        self.note("server", Event::Fault("has no space left".into()));
+        *self.server.refused.lock().unwrap_or_else(PoisonError::into_inner) = refused.iter().copied().collect();
+    }
+
+    /// There is space again.
+    pub fn clear_disk(&self) {
+        self.note("server", Event::Fault("has space".into()));
+        self.server.refused.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// The database's clock is set, ahead or back, while nothing else happens.
+    pub fn set_clock(&self, by: SignedDuration) {
+        self.note("server", Event::Fault(format!("its clock is set by {by:#}")));
+        *self.server.ahead.lock().unwrap_or_else(PoisonError::into_inner) += by;
     }
 }

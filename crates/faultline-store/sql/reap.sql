@@ -1,13 +1,13 @@
--- Reap: running -> queued for the jobs of the queues $1 whose lease has expired, or whose worker is one
--- of $2: workers whose session this process has seen missing for the grace time, re-checked here.
+-- Reap: running -> queued for the jobs of the queues $1 that the workers $2 hold: those whose lease has expired, and all
+-- of a worker whose session is gone. This process has missed each of them for its grace time; it is re-checked here.
 -- Looks at the first $3 visible rows of each queue and priority in claim order: what runs lies before what
--- still waits. Ends about $4 leases at a time: all of a worker or none, since they are judged together.
+-- still waits, and since the clock may have been set back meanwhile, what waits is told by the state alone. Ends about $4 leases at a time: all of a worker or none, since they are judged together.
 -- A crash is charged: a job without an attempt left ends as failed (crash_loop), one that was asked
 -- to stop as cancelled (worker_lost: not by the word of its attempt, which finish_outcome.sql must tell apart).
 -- Where several jobs fell with one worker, only those that fell most often
 -- before are charged, and of those only one that stands alone or falls for the first time: a
 -- neighbour of a job that kills its process loses one attempt at most, whatever queue it is in.
--- The job keeps its place in the queue. Locks: the reaped rows, in id order, never waiting.
+-- The job keeps its place in the queue, and is due. Locks: the reaped rows, in id order, never waiting.
 with absent as materialized (
     select w.id
       from faultline.workers w
@@ -28,11 +28,11 @@ with absent as materialized (
           from faultline.jobs j
          where j.queue = q.name
            and j.priority = p.priority
-           and j.next_run_at <= (select clock_timestamp())
          order by j.next_run_at, j.tie
          limit $3
      ) c
      where c.state = 'running'
+       and c.lease_owner = any ($2::uuid[])
        and (c.lease_expires_at < clock_timestamp() or c.lease_owner in (select a.id from absent a))
 ), fallen as materialized (
     select j.id, j.ctid as tid, j.lease_id, j.lease_owner, j.started_at, j.attempts, j.max_attempts,
@@ -44,6 +44,7 @@ with absent as materialized (
      where j.id = any (array(select c.id from candidate c where c.first_of_worker <= $4))
        and (j.queue = any ($1::text[])) is true
        and j.state = 'running'
+       and j.lease_owner = any ($2::uuid[])
        and (j.lease_expires_at < clock_timestamp() or j.lease_owner in (select a.id from absent a))
      order by j.id
        for update skip locked
@@ -59,7 +60,7 @@ with absent as materialized (
 ), back as (
     update faultline.jobs j
        set state = 'queued', lease_id = null, lease_owner = null, lease_expires_at = null,
-           started_at = null,
+           started_at = null, next_run_at = least(j.next_run_at, clock_timestamp()),
            attempts = j.attempts - case when g.charged then 0 else 1 end,
            crashes = j.crashes + case when g.suspect then 1 else 0 end,
            last_error = case when g.outcome = 'expired' then 'the lease expired' else 'the worker was lost' end

@@ -1,5 +1,5 @@
 -- One look at the queues $1, for an idle process: which have a due job waiting behind a worker's
--- back (`due`), in how many ms the next job becomes due (`next_due_in_ms`), or a lease at all (`running`) or one that has expired (`expired`) among the first $2 visible rows of each
+-- back (`due`), in how many ms the next job becomes due (`next_due_in_ms`), or a lease at all (`running`) and who holds one that has expired (`expired`) among the first $2 visible rows of each
 -- priority; and of the workers, the same in every row: whose session is gone (`absent`), how many have not
 -- said goodbye and how many slots they have, which bounds what can be running; and who has not been back
 -- since this server started (`not_back`).
@@ -8,7 +8,8 @@ select q.name,
        coalesce(bool_or(c.state = 'queued'), false)
            and not exists (select from faultline.queues p where p.name = q.name and p.paused_at is not null) as due,
        coalesce(bool_or(c.state = 'running'), false) as running,
-       coalesce(bool_or(c.state = 'running' and c.lease_expires_at < clock_timestamp()), false) as expired,
+       coalesce(array_agg(distinct c.lease_owner)
+                    filter (where c.state = 'running' and c.lease_expires_at < clock_timestamp()), '{}') as expired,
        (select min(extract(epoch from n.next_run_at - clock_timestamp()) * 1000)::bigint
           from (values (1::smallint), (2::smallint), (3::smallint), (4::smallint)) as p(priority)
          cross join lateral (
@@ -34,10 +35,10 @@ select q.name,
        (select coalesce(sum(w.slots), 0) from faultline.workers w where w.stopped_at is null) as slots
   from unnest($1::text[]) as q(name)
   left join lateral (
-    select j.state, j.lease_expires_at
+    select j.state, j.lease_expires_at, j.lease_owner
       from (values (1::smallint), (2::smallint), (3::smallint), (4::smallint)) as p(priority)
      cross join lateral (
-        select j.state, j.lease_expires_at
+        select j.state, j.lease_expires_at, j.lease_owner
           from faultline.jobs j
          where j.queue = q.name
            and j.priority = p.priority

@@ -11,6 +11,8 @@
 //! - [`operate`]: cancel, retry, pause, resume
 //! - [`read`]: jobs, queues and workers for people
 //! - [`observe`]: the whole database, for gauges
+//! - [`dashboard`]: what pages show
+//! - [`rollup`]: counts over time
 //! - [`tokens`]: tokens of the HTTP API
 //! - [`maintain`]: partitions, and rows that nobody needs any more
 //! - [`audit`]: the transition log, on and off
@@ -27,12 +29,14 @@ macro_rules! mutant {
 
 pub mod audit;
 mod connect;
+pub mod dashboard;
 mod database;
 pub mod enqueue;
 mod error;
 mod explain;
 pub mod finish;
 pub mod lease;
+mod list;
 pub mod maintain;
 pub mod migrate;
 #[cfg(feature = "mutants")]
@@ -43,6 +47,7 @@ pub mod operate;
 pub mod presence;
 pub mod read;
 pub mod reap;
+pub mod rollup;
 mod session;
 #[cfg(feature = "simulation")]
 mod simulation;

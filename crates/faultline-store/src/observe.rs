@@ -54,7 +54,7 @@ pub struct Fleet {
 }
 
 /// Who holds the oldest snapshot or transaction.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct Holder {
     /// `session`, `standby`, `prepared_transaction` or `replication_slot`.
     pub holder: String,

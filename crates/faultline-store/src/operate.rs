@@ -1,14 +1,15 @@
-//! What operators do: cancel, retry, pause, resume. Each is noted in `faultline.audit_log`.
+//! What operators do: cancel, retry, pause, resume, drain. Each is noted in `faultline.audit_log`.
 
 use crate::error::Result;
 use crate::finish::state;
 use crate::session::ClientWrapper;
 use crate::statement::{query, query_opt};
-use faultline_core::{JobId, State};
+use faultline_core::{JobId, State, WorkerId};
 use faultline_metrics::Operator;
 
 const RETRY: &str = include_str!("../sql/retry.sql");
 const PAUSE: &str = include_str!("../sql/pause.sql");
+const DRAIN: &str = include_str!("../sql/drain.sql");
 const RESUME: &str = include_str!("../sql/resume.sql");
 const AUDIT: &str = include_str!("../sql/audit.sql");
 
@@ -141,6 +142,18 @@ pub async fn resume(client: &ClientWrapper, actor: &str, queue: &str) -> Result<
         audit(client, actor, "queue.resume", queue, None).await?;
     }
     Ok(resumed)
+}
+
+/// Asks a worker to drain: it claims nothing more, ends what it runs and stops. False when it has stopped, or never was.
+///
+/// # Errors
+/// Those of the connection; safe to repeat.
+pub async fn drain(client: &ClientWrapper, actor: &str, worker: WorkerId) -> Result<bool> {
+    let is_there = query_opt(client, DRAIN, &[&worker.0]).await?.is_some();
+    if is_there {
+        audit(client, actor, "worker.drain", &worker.to_string(), None).await?;
+    }
+    Ok(is_there)
 }
 
 /// Notes what an operator did.

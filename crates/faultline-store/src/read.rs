@@ -1,12 +1,12 @@
 //! Jobs, queues and workers for people and programs that look.
 
 use crate::error::Result;
-pub use crate::explain::{Explanation, explain};
+pub use crate::explain::{Explanation, explain, how_it_ended};
 use crate::finish::state;
-use crate::session::{ClientWrapper, typed};
+pub use crate::list::{Filter, MAX_PAGE, MAX_PAGE_BYTES, PAGE_TIME, Page, StateFilter, list, page, page_within};
+use crate::session::ClientWrapper;
 use crate::statement::{query, query_opt};
 use faultline_core::{JobId, LeaseId, State, WorkerId};
-use futures_util::TryStreamExt;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -16,15 +16,10 @@ use uuid::Uuid;
 
 const GET: &str = include_str!("../sql/get_job.sql");
 const GONE: &str = include_str!("../sql/gone.sql");
-const LIST: &str = include_str!("../sql/list_jobs.sql");
 const ATTEMPTS: &str = include_str!("../sql/attempts.sql");
 const QUEUES: &str = include_str!("../sql/queues.sql");
 const WORKERS: &str = include_str!("../sql/workers.sql");
 
-/// Jobs on one page of a list at most.
-pub const MAX_PAGE: usize = 1000;
-/// Bytes of payloads and results at which a page takes no further job.
-pub const MAX_PAGE_BYTES: usize = 8 * 1024 * 1024;
 /// Rows of one queue and priority that are counted at most.
 pub const COUNT_LIMIT: i64 = 10_000;
 
@@ -101,104 +96,6 @@ pub async fn get(client: &ClientWrapper, id: JobId) -> Result<Option<Job>> {
     query_opt(client, GET, &[&id.0]).await?.map(|row| job(&row)).transpose()
 }
 
-/// A state, or a part of the queued ones.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StateFilter {
-    /// In this state.
-    Is(State),
-    /// Queued, to start later.
-    Scheduled,
-    /// Queued, after an attempt.
-    Retrying,
-}
-
-impl StateFilter {
-    /// The name as it stands in the statement and in the API.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Is(state) => state.as_str(),
-            Self::Scheduled => "scheduled",
-            Self::Retrying => "retrying",
-        }
-    }
-}
-
-impl std::str::FromStr for StateFilter {
-    type Err = String;
-
-    fn from_str(s: &str) -> std::result::Result<Self, String> {
-        match s {
-            "scheduled" => Ok(Self::Scheduled),
-            "retrying" => Ok(Self::Retrying),
-            _ => s.parse().map(Self::Is).map_err(|_: String| {
-                format!("expected queued, running, succeeded, failed, cancelled, scheduled or retrying, got {s:?}")
-            }),
-        }
-    }
-}
-
-/// Which jobs to list; `None` means any.
-#[derive(Debug, Clone, Default)]
-pub struct Filter {
-    /// Those of one queue.
-    pub queue: Option<String>,
-    /// Those of one kind.
-    pub kind: Option<String>,
-    /// Those in one of these states.
-    pub states: Option<Vec<StateFilter>>,
-    /// Those of one key.
-    pub key: Option<String>,
-    /// Those behind this one, the last of the page before.
-    pub before: Option<JobId>,
-}
-
-/// A page of jobs, newest first.
-///
-/// # Errors
-/// Those of the connection; a filter that matches next to nothing in a long history may meet the time limit.
-pub async fn list(client: &ClientWrapper, filter: &Filter, limit: usize) -> Result<Vec<Job>> {
-    let states: Option<Vec<&str>> = filter.states.as_ref().map(|states| states.iter().map(|s| s.as_str()).collect());
-    let limit = i64::try_from(limit.min(MAX_PAGE)).unwrap_or(i64::MAX);
-    query(client, LIST, &[&filter.queue, &filter.kind, &states, &filter.key, &filter.before.map(|id| id.0), &limit])
-        .await?
-        .iter()
-        .map(job)
-        .collect()
-}
-
-/// A part of a list.
-#[derive(Debug, Clone)]
-pub struct Page {
-    /// The jobs, newest first.
-    pub jobs: Vec<Job>,
-    /// Whether there may be more behind them.
-    pub has_more: bool,
-}
-
-/// The same, ended early when the page holds [`MAX_PAGE_BYTES`]: what large jobs leave out is on the next page.
-///
-/// # Errors
-/// As [`list`].
-pub async fn page(client: &ClientWrapper, filter: &Filter, limit: usize) -> Result<Page> {
-    let limit = limit.min(MAX_PAGE);
-    let states: Option<Vec<&str>> = filter.states.as_ref().map(|states| states.iter().map(|s| s.as_str()).collect());
-    // One more than asked for tells whether there is more.
-    let row_limit = i64::try_from(limit + 1).unwrap_or(i64::MAX);
-    let before = filter.before.map(|id| id.0);
-    let params = typed(&[&filter.queue, &filter.kind, &states, &filter.key, &before, &row_limit]);
-    let mut rows = std::pin::pin!(client.query_typed_raw(LIST, params).await?);
-    let (mut jobs, mut bytes) = (Vec::new(), 0);
-    while let Some(row) = rows.as_mut().try_next().await? {
-        if jobs.len() == limit || bytes >= MAX_PAGE_BYTES {
-            return Ok(Page { jobs, has_more: true });
-        }
-        let job = job(&row)?;
-        bytes += job.payload.get().len() + job.result.as_ref().map_or(0, |result| result.get().len());
-        jobs.push(job);
-    }
-    Ok(Page { jobs, has_more: false })
-}
-
 /// Which of these jobs wait or run no longer: they have ended, or never were. One look-up by primary key each.
 ///
 /// # Errors
@@ -208,7 +105,7 @@ pub async fn gone(client: &ClientWrapper, ids: &[JobId]) -> Result<Vec<JobId>> {
     query(client, GONE, &[&ids]).await?.iter().map(|row| Ok(JobId(row.try_get("id")?))).collect()
 }
 
-fn job(row: &Row) -> Result<Job> {
+pub(crate) fn job(row: &Row) -> Result<Job> {
     let state = state(row)?;
     let lease_expires_at: Option<Timestamp> = row.try_get("lease_expires_at")?;
     let lease_id: Option<Uuid> = row.try_get("lease_id")?;
@@ -275,23 +172,21 @@ pub struct Attempt {
 /// # Errors
 /// Those of the connection.
 pub async fn attempts(client: &ClientWrapper, id: JobId) -> Result<Vec<Attempt>> {
-    query(client, ATTEMPTS, &[&id.0])
-        .await?
-        .iter()
-        .map(|row| {
-            Ok(Attempt {
-                attempt: row.try_get("attempt")?,
-                outcome: row.try_get("outcome")?,
-                charged: row.try_get("charged")?,
-                started_at: row.try_get("started_at")?,
-                ended_at: row.try_get("ended_at")?,
-                next_run_at: row.try_get("next_run_at")?,
-                lease_id: LeaseId(row.try_get("lease_id")?),
-                worker: WorkerId(row.try_get("lease_owner")?),
-                error: row.try_get("error")?,
-            })
-        })
-        .collect()
+    query(client, ATTEMPTS, &[&id.0]).await?.iter().map(attempt).collect()
+}
+
+pub(crate) fn attempt(row: &Row) -> Result<Attempt> {
+    Ok(Attempt {
+        attempt: row.try_get("attempt")?,
+        outcome: row.try_get("outcome")?,
+        charged: row.try_get("charged")?,
+        started_at: row.try_get("started_at")?,
+        ended_at: row.try_get("ended_at")?,
+        next_run_at: row.try_get("next_run_at")?,
+        lease_id: LeaseId(row.try_get("lease_id")?),
+        worker: WorkerId(row.try_get("lease_owner")?),
+        error: row.try_get("error")?,
+    })
 }
 
 /// What stands in a queue. Counts end at [`COUNT_LIMIT`] rows a priority.

@@ -6,12 +6,14 @@ use crate::finish::state;
 use crate::session::ClientWrapper;
 use crate::statement::{confirm, query};
 use faultline_core::{JobId, State, WorkerId};
+use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
 const WATCH: &str = include_str!("../sql/watch.sql");
 const REAP: &str = include_str!("../sql/reap.sql");
+const REHEARSE: &str = include_str!("../sql/rehearse.sql");
 const QUEUES_OF_WORKERS: &str = include_str!("../sql/queues_of_workers.sql");
 const BURY: &str = include_str!("../sql/bury.sql");
 const QUEUE_NAMES: &str = include_str!("../sql/queue_names.sql");
@@ -19,6 +21,8 @@ const QUEUE_NAMES: &str = include_str!("../sql/queue_names.sql");
 /// Leases that one statement ends, and the rest of those of the last worker among them; the caller asks again while it gets
 /// as many.
 pub const REAP_LIMIT: usize = 500;
+/// Rows that are written to see whether they can be: enough to need a page where a renewal of all would.
+const REHEARSE_LIMIT: i64 = 100;
 
 /// What one look at some queues found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -29,8 +33,8 @@ pub struct Watch {
     pub next_due: Vec<(String, Duration)>,
     /// Whether any job runs.
     pub running: bool,
-    /// Queues with an expired lease.
-    pub expired: Vec<String>,
+    /// Workers that hold an expired lease.
+    pub expired: Vec<WorkerId>,
     /// Workers whose presence session is gone while its server goes on.
     pub absent: Vec<WorkerId>,
     /// Workers whose presence session ended with its server, by a restart or a failover, and who have not been back since.
@@ -81,23 +85,23 @@ impl Reaped {
 /// Those of the connection.
 pub async fn watch(client: &ClientWrapper, queues: &[String], look_at: i64) -> Result<Watch> {
     let mut watch = Watch::default();
+    let mut expired = BTreeSet::new();
     for row in query(client, WATCH, &[&queues, &look_at]).await? {
         let queue: String = row.try_get("name")?;
         if row.try_get("due")? {
             watch.due.push(queue.clone());
         }
+        expired.extend(row.try_get::<_, Vec<Uuid>>("expired")?);
         if let Some(ms) = row.try_get::<_, Option<i64>>("next_due_in_ms")? {
-            watch.next_due.push((queue.clone(), Duration::from_millis(ms.max(0).unsigned_abs())));
+            watch.next_due.push((queue, Duration::from_millis(ms.max(0).unsigned_abs())));
         }
         watch.running |= row.try_get::<_, bool>("running")?;
-        if row.try_get("expired")? {
-            watch.expired.push(queue);
-        }
         watch.workers = row.try_get("workers")?;
         watch.slots = row.try_get("slots")?;
         watch.absent = row.try_get::<_, Vec<Uuid>>("absent")?.into_iter().map(WorkerId).collect();
         watch.not_back = row.try_get::<_, Vec<Uuid>>("not_back")?.into_iter().map(WorkerId).collect();
     }
+    watch.expired = expired.into_iter().map(WorkerId).collect();
     Ok(watch)
 }
 
@@ -110,19 +114,35 @@ pub async fn commits(client: &ClientWrapper) -> Result<()> {
     confirm(client).await
 }
 
-/// Ends about [`REAP_LIMIT`] leases of some queues that have expired, or that belong to `absent` workers whose presence session
-/// is still gone. For leases that have expired, and for workers that are [`Watch::not_back`], the caller must have been in contact
-/// with the database for a whole lease time before, so that workers which outlived an outage renew first. Answers what became
-/// of each job. Workers are hinted at what waits again.
+/// Returns when what renewals and signs of life of these workers would write was written, and taken back. While they are
+/// refused, as on a full disk, commits of others may go through and looks are answered: to miss a worker then says nothing.
+///
+/// # Errors
+/// Those of the connection, and those that the workers get.
+pub async fn rehearse(client: &ClientWrapper, queues: &[String], workers: &[WorkerId], look_at: i64) -> Result<()> {
+    let workers: Vec<Uuid> = workers.iter().map(|worker| worker.0).collect();
+    client.rehearse(REHEARSE, &[&queues, &workers, &look_at, &REHEARSE_LIMIT]).await
+}
+
+/// Ends about [`REAP_LIMIT`] leases of `workers` in some queues: those that have expired, and all of a worker whose presence
+/// session is gone. The caller must have missed each of the workers for its grace time, and have [rehearsed](rehearse) their
+/// signs of life at the beginning of that. For leases that have expired, and for workers that are [`Watch::not_back`], it must
+/// have been in contact with the database for a whole lease time before, so that workers which outlived an outage renew first.
+/// Answers what became of each job. Workers are hinted at what waits again.
 /// Name all queues of one worker in one call: its jobs are judged together.
 ///
 /// # Errors
 /// Those of the connection; nothing or all of it was done.
-pub async fn reap(client: &ClientWrapper, queues: &[String], absent: &[WorkerId], look_at: i64) -> Result<Vec<Reaped>> {
+pub async fn reap(
+    client: &ClientWrapper,
+    queues: &[String],
+    workers: &[WorkerId],
+    look_at: i64,
+) -> Result<Vec<Reaped>> {
     mutant!("reap-in-two-statements", { return crate::mutants::reap_in_two_statements(client, queues).await });
-    let absent: Vec<Uuid> = absent.iter().map(|worker| worker.0).collect();
+    let workers: Vec<Uuid> = workers.iter().map(|worker| worker.0).collect();
     let limit = i64::try_from(REAP_LIMIT).unwrap_or(i64::MAX);
-    let rows = query(client, REAP, &[&queues, &absent, &look_at, &limit]).await?;
+    let rows = query(client, REAP, &[&queues, &workers, &look_at, &limit]).await?;
     let reaped = rows.iter().map(Reaped::of).collect::<Result<Vec<_>>>()?;
     if !reaped.is_empty() {
         for queue in queues {
@@ -133,17 +153,27 @@ pub async fn reap(client: &ClientWrapper, queues: &[String], absent: &[WorkerId]
     Ok(reaped)
 }
 
-/// Reaps all jobs of workers whose presence session has been gone for the grace time, in every queue that they poll, and
-/// says goodbye for them. The conditions are those of [`reap`]. What was reaped is added to `reaped`.
+/// Reaps the jobs of workers that were missed for their grace time, in these queues and in every other that they poll, and
+/// says goodbye for those whose presence session is gone. The conditions are those of [`reap`]. What was reaped is added to
+/// `reaped`.
 ///
 /// # Errors
 /// Those of the connection; what was reaped by then stays reaped, and is told.
-pub async fn bury(client: &ClientWrapper, absent: &[WorkerId], look_at: i64, reaped: &mut Vec<Reaped>) -> Result<()> {
-    let ids: Vec<Uuid> = absent.iter().map(|worker| worker.0).collect();
+pub async fn bury(
+    client: &ClientWrapper,
+    queues: &[String],
+    workers: &[WorkerId],
+    look_at: i64,
+    reaped: &mut Vec<Reaped>,
+) -> Result<()> {
+    let ids: Vec<Uuid> = workers.iter().map(|worker| worker.0).collect();
     let rows = query(client, QUEUES_OF_WORKERS, &[&ids]).await?;
-    let queues = rows.iter().map(|row| Ok(row.try_get(0)?)).collect::<Result<Vec<String>>>()?;
+    let theirs = rows.iter().map(|row| Ok(row.try_get(0)?)).collect::<Result<Vec<String>>>()?;
+    // One that left no row may have jobs all the same.
+    let queues: BTreeSet<String> = queues.iter().cloned().chain(theirs).collect();
+    let queues: Vec<String> = queues.into_iter().collect();
     loop {
-        let some = reap(client, &queues, absent, look_at).await?;
+        let some = reap(client, &queues, workers, look_at).await?;
         let was_full = some.len() >= REAP_LIMIT;
         reaped.extend(some);
         if !was_full {

@@ -115,6 +115,21 @@ impl ClientWrapper {
         committed?;
         Ok(rows)
     }
+
+    /// Runs a statement and takes it back: what it says is whether it could be done.
+    pub(crate) async fn rehearse(&self, sql: &str, params: &[&dyn Param]) -> Result<()> {
+        let params = typed(params);
+        // Sent together, as above.
+        let (begun, done, undone) = tokio::join!(
+            self.client.batch_execute(self.begin.as_deref().unwrap_or("begin")),
+            self.client.query_typed(sql, &params),
+            self.client.batch_execute("rollback")
+        );
+        begun?;
+        done?;
+        undone?;
+        Ok(())
+    }
 }
 
 /// Parameters with their types, for a statement that nobody prepares.

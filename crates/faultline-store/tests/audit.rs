@@ -16,6 +16,8 @@ use uuid::Uuid;
 const QUEUE: &str = "q";
 /// A lease that does not end during a test.
 const LONG: Duration = Duration::from_secs(600);
+/// Who claims.
+const OWNER: WorkerId = WorkerId(Uuid::from_u128(7));
 /// Rows that a reap looks at: more than any test has.
 const LOOK_AT: i64 = 1000;
 
@@ -58,7 +60,7 @@ impl Db {
 
     async fn claim(&self, lease: u128, ttl: Duration) -> Vec<ClaimedJob> {
         let lease = LeaseId(Uuid::from_u128(lease));
-        claim(&self.session, QUEUE, lease, WorkerId(Uuid::from_u128(7)), ttl, 100, &Floors::head()).await.unwrap()
+        claim(&self.session, QUEUE, lease, OWNER, ttl, 100, &Floors::head()).await.unwrap()
     }
 
     async fn end(&self, job: &ClaimedJob, ending: Ending) {
@@ -116,7 +118,7 @@ async fn every_way_out_of_running_names_its_reason_and_the_lease_it_left() {
         db.end(&job, ending).await;
     }
     db.claim(4, Duration::ZERO).await;
-    reap::reap(&db.session, &[QUEUE.to_owned()], &[], LOOK_AT).await.unwrap();
+    reap::reap(&db.session, &[QUEUE.to_owned()], &[OWNER], LOOK_AT).await.unwrap();
     let job = db.claim(5, LONG).await.remove(0);
     db.end(&job, Ending::FailForGood { error: "no".into(), reason: "fatal" }).await;
     let expected = [
@@ -140,7 +142,7 @@ async fn a_crash_loop_and_a_cancel_are_terminal_events_of_their_own_reason() {
     let db = Db::audited().await;
     let id = db.put(1, 1).await[0];
     db.claim(1, Duration::ZERO).await;
-    reap::reap(&db.session, &[QUEUE.to_owned()], &[], LOOK_AT).await.unwrap();
+    reap::reap(&db.session, &[QUEUE.to_owned()], &[OWNER], LOOK_AT).await.unwrap();
     assert_eq!(db.events(id).await[2], "running>failed 1 1 crash_loop");
 
     let id = db.put(1, 3).await[0];
@@ -157,7 +159,7 @@ async fn a_crash_loop_and_a_cancel_are_terminal_events_of_their_own_reason() {
     let id = db.put(1, 3).await[0];
     db.claim(3, Duration::ZERO).await;
     operate::cancel(&db.session, "test", id).await.unwrap();
-    reap::reap(&db.session, &[QUEUE.to_owned()], &[], LOOK_AT).await.unwrap();
+    reap::reap(&db.session, &[QUEUE.to_owned()], &[OWNER], LOOK_AT).await.unwrap();
     assert_eq!(db.events(id).await[3], "running>cancelled 1 3 worker_lost");
 }
 

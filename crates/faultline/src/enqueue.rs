@@ -5,6 +5,7 @@ use crate::error::Error;
 use faultline_core::job::millis;
 use faultline_core::{Backoff, Invalid, NewJob, Start, limits};
 use faultline_store::enqueue::{Enqueued, enqueue_in};
+use faultline_trace::TraceContext;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -12,6 +13,7 @@ use serde_json::value::{RawValue, to_raw_value};
 use std::future::IntoFuture;
 use std::pin::Pin;
 use std::time::Duration;
+use tracing::{Instrument, Span};
 
 /// A kind of job with the type of its payload.
 ///
@@ -102,7 +104,8 @@ impl<'a> Enqueue<'a> {
         self.set(|job| job.backoff = Backoff { base_ms: ms(base), cap_ms: ms(cap) })
     }
 
-    /// Trace context and tags: anything that is written as a JSON object of at most 8 KiB.
+    /// Trace context and tags: anything that is written as a JSON object of at most 8 KiB. With the feature `otel`, the trace context
+    /// (`traceparent`, `tracestate`) of the caller's span is added unless one is given here.
     pub fn headers(mut self, headers: impl Serialize) -> Self {
         match to_raw_value(&headers) {
             Ok(headers) => self.set(|job| job.headers = Some(headers)),
@@ -113,11 +116,20 @@ impl<'a> Enqueue<'a> {
         }
     }
 
-    /// The job as it would be enqueued, for [`Client::enqueue_all`].
+    /// The job as it would be enqueued, for [`Client::enqueue_all`]. With the feature `otel` it has the trace context of the caller's
+    /// span by now.
     ///
     /// # Errors
     /// [`Error::Payload`] or [`Error::Invalid`].
     pub fn into_new_job(self) -> Result<NewJob, Error> {
+        let mut job = self.checked()?;
+        if let Some(context) = TraceContext::current() {
+            job.headers = context.add_to(job.headers.take());
+        }
+        Ok(job)
+    }
+
+    fn checked(self) -> Result<NewJob, Error> {
         let job = self.job?;
         job.check()?;
         Ok(job)
@@ -142,16 +154,28 @@ impl<'a> Enqueue<'a> {
     /// [`Error::KeyConflict`], after which the transaction may go on; [`Error::Invalid`] before anything is sent; any other
     /// error leaves the transaction to be rolled back.
     pub async fn within(self, transaction: &mut tokio_postgres::Transaction<'_>) -> Result<Enqueued, Error> {
-        let job = self.into_new_job()?;
-        first(enqueue_in(transaction, std::slice::from_ref(&job)).await?)
+        let mut job = self.checked()?;
+        let span = faultline_trace::send(std::slice::from_mut(&mut job), None);
+        let answers = enqueue_in(transaction, std::slice::from_ref(&job)).instrument(span.clone()).await;
+        first(&span, answers.map_err(Error::from))
     }
 }
 
-fn first(answers: Vec<Enqueued>) -> Result<Enqueued, Error> {
-    match answers.into_iter().next().expect("one job, one answer") {
+/// The answer to one job, which ends its span.
+fn first(span: &Span, answers: Result<Vec<Enqueued>, Error>) -> Result<Enqueued, Error> {
+    let answer = answers.and_then(|answers| match answers.into_iter().next().expect("one job, one answer") {
         Enqueued::Conflict(holder) => Err(Error::KeyConflict { holder }),
         enqueued => Ok(enqueued),
-    }
+    });
+    let outcome = match &answer {
+        Ok(Enqueued::Created(_)) => "created",
+        Ok(_) => "duplicate",
+        Err(Error::KeyConflict { .. }) => "conflict",
+        Err(Error::Indeterminate { .. }) => "indeterminate",
+        Err(_) => "failed",
+    };
+    faultline_trace::sent(span, outcome, answer.as_ref().err().map(|error| error as _));
+    answer
 }
 
 impl<'a> IntoFuture for Enqueue<'a> {
@@ -163,8 +187,10 @@ impl<'a> IntoFuture for Enqueue<'a> {
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             let client = self.client;
-            let job = self.into_new_job()?;
-            first(client.enqueue_all(std::slice::from_ref(&job)).await?)
+            let mut job = self.checked()?;
+            let span = faultline_trace::send(std::slice::from_mut(&mut job), None);
+            let answers = client.enqueue_all(std::slice::from_ref(&job)).instrument(span.clone()).await;
+            first(&span, answers)
         })
     }
 }

@@ -40,6 +40,8 @@
 //! - [`Client`] enqueues, cancels, retries and looks; [`Enqueue`] has the options of one job
 //! - [`Worker`] runs handlers; [`Run`] is what a handler knows of its attempt, [`Failure`] how it may end badly
 //! - [`Metrics`] is what a process counts and measures; [`Observer`] adds what the whole database looks like
+//! - [`Rollups`] counts what happened over time, for the dashboard
+//! - With the feature `otel`, what is enqueued is in the trace of the caller's span, and each attempt is a span below it
 //! - [`Reaper`] recovers jobs of dead workers; every worker has one, a server may have one for all queues
 
 #[cfg(any(feature = "sqlx", feature = "diesel"))]
@@ -53,6 +55,7 @@ mod home;
 mod link;
 mod observer;
 mod reaper;
+mod rollups;
 mod run;
 mod signal;
 mod worker;
@@ -69,6 +72,7 @@ pub use faultline_store::operate::{Cancel, Retry};
 pub use faultline_store::read::{Attempt, Explanation, Filter, Job as JobRecord};
 pub use observer::Observer;
 pub use reaper::Reaper;
+pub use rollups::Rollups;
 pub use run::Run;
 pub use signal::shutdown_signal;
 /// The driver under the library, so that its transactions can be used in the version that fits.

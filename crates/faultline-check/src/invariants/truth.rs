@@ -176,9 +176,9 @@ pub(crate) fn seen(ground: &Ground<'_>) -> BTreeMap<Required, u64> {
     }
     add(Required::LostAck, super::lost_acks(ground).len());
     if let Ok(faults) = ground.faults() {
-        let count = |kind: FaultKind| faults.iter().filter(|fault| fault.kind == kind).count();
+        let count = |kind: FaultKind| faults.iter().filter(|fault| fault.kind == kind && !fault.missed).count();
         add(Required::Kill, count(FaultKind::Kill));
-        add(Required::HeldSnapshot, faults.iter().filter(|fault| fault.kind == FaultKind::HeldSnapshot).count());
+        add(Required::HeldSnapshot, count(FaultKind::HeldSnapshot));
         add(Required::ClockSkew, count(FaultKind::ClockSkew));
         add(Required::Partition, count(FaultKind::Partition));
         add(Required::BackendKill, count(FaultKind::BackendKill));
@@ -187,7 +187,7 @@ pub(crate) fn seen(ground: &Ground<'_>) -> BTreeMap<Required, u64> {
         add(Required::SplitBrain, count(FaultKind::SplitBrain));
         add(Required::Outage, faults.iter().filter(|fault| fault.is_outage()).count());
         add(Required::Recovery, of_killed(ground).iter().filter(|recovered| recovered.next.is_some()).count());
-        add(Required::Exit, faults.iter().filter(|fault| fault.kind == FaultKind::Exited).count());
+        add(Required::Exit, count(FaultKind::Exited));
         let points = faults.iter().filter(|fault| fault.kind == FaultKind::Kill).filter_map(|fault| fault.at.as_ref());
         add(Required::KillPoint, points.map(|at| &at.point).collect::<HashSet<_>>().len());
         let (shutdowns, finishes) = (ground.operations(Action::Shutdown), ground.operations(Action::Finish));

@@ -93,6 +93,8 @@ pub struct Fault {
     pub began_us: i64,
     /// The same as the beginning for what does not last, none for what never ended.
     pub ended_us: Option<i64>,
+    /// Whether there was nothing that it could act on.
+    pub missed: bool,
 }
 
 impl Fault {
@@ -132,6 +134,7 @@ pub fn faults(records: impl IntoIterator<Item = FaultRecord>) -> Vec<Fault> {
             && let Some(at) = open.remove(&record.fault)
         {
             all[at].ended_us = Some(at_us);
+            all[at].missed = record.phase == Phase::Fail;
             continue;
         }
         let lasts =
@@ -144,6 +147,7 @@ pub fn faults(records: impl IntoIterator<Item = FaultRecord>) -> Vec<Fault> {
             at: record.at,
             began_us: at_us,
             ended_us: if lasts { None } else { Some(at_us) },
+            missed: false,
         });
     }
     all

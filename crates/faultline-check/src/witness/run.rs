@@ -126,7 +126,8 @@ pub struct Run {
     pub enqueue_deadline_us: i64,
     /// The longest time from the signal to the exit.
     pub shutdown_bound_us: i64,
-    /// How long a worker that stops goes on trying to tell a database that is away what it leaves behind.
+    /// The longest outage in which a worker that stops goes on trying to tell what it leaves behind: ten seconds, less the time that
+    /// coming back takes.
     pub last_words_us: i64,
     /// The longest time from a second signal to the exit.
     pub at_once_bound_us: i64,
@@ -178,7 +179,7 @@ impl Default for Run {
             claim_gap_bound_us: 5 * SECOND,
             enqueue_deadline_us: 10 * SECOND,
             shutdown_bound_us: 35 * SECOND,
-            last_words_us: 5 * SECOND,
+            last_words_us: 8 * SECOND,
             at_once_bound_us: 2 * SECOND,
             idle_in_transaction_bound_us: 60 * SECOND,
             claim_p99_bound_us: SECOND,

@@ -9,7 +9,7 @@ mod good;
 mod later;
 mod spoil;
 
-use common::{SECOND, id, status, violated};
+use common::{SECOND, World, id, status, violated};
 use earlier::EARLIER;
 use faultline_check::witness::*;
 use faultline_check::{INVARIANTS, Status, Witnesses, check};
@@ -88,6 +88,16 @@ fn what_a_drill_may_require_is_counted() {
 }
 
 #[test]
+fn a_fault_that_found_nothing_to_act_on_is_none() {
+    let mut w = World::new();
+    for (fault, end) in [(1, Phase::Fail), (2, Phase::Ok)] {
+        w.fault(fault, Phase::Invoke, FaultKind::Deaf, None);
+        w.fault(fault, end, FaultKind::Deaf, None);
+    }
+    assert_eq!(check(&w.end()).seen[&Required::Deaf], 1);
+}
+
+#[test]
 fn a_worker_that_could_tell_nobody_may_leave_rows_behind() {
     let stopped_at = |seconds: i64, away: bool| {
         let mut w = good();
@@ -101,6 +111,26 @@ fn a_worker_that_could_tell_nobody_may_leave_rows_behind() {
     };
     assert_eq!(stopped_at(2, true), Vec::<u8>::new());
     assert_eq!(stopped_at(2, false), [35], "there was time to tell");
+}
+
+#[test]
+fn an_outage_of_seven_seconds_is_no_excuse_for_rows_left_behind() {
+    let rows_left_after = |seconds: i64| {
+        let mut w = good();
+        let outage = w.nemesis.as_mut().unwrap().iter_mut().find(|f| f.is_outage()).unwrap();
+        let began = outage.began_us;
+        outage.ended_us = Some(began + seconds * SECOND);
+        let shutdown = w.history.as_mut().unwrap().iter_mut().find(|o| o.record.action == Action::Shutdown).unwrap();
+        shutdown.record.wall_ns = began * 1000;
+        shutdown.ended_wall_ns = Some((began + 20 * SECOND) * 1000);
+        (w.run.last_words_us, w.run.shutdown_bound_us) = (Run::default().last_words_us, 35 * SECOND);
+        // Nobody ended what it held.
+        let owner = shutdown.record.owner;
+        w.events.as_mut().unwrap().retain(|e| e.owner != owner || e.from != Some(State::Running) || e.to == e.from);
+        violated(&check(&w)).contains(&35)
+    };
+    assert!(rows_left_after(7));
+    assert!(!rows_left_after(9));
 }
 
 #[test]

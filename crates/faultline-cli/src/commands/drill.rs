@@ -88,6 +88,10 @@ pub(crate) struct RunOptions {
     /// The name of that database, typed again, where no terminal can ask for it
     #[arg(long, value_name = "NAME", requires = "against")]
     confirm: Option<String>,
+
+    /// Stop when standard input ends: the parent holds its other end
+    #[arg(long, hide = true, conflicts_with = "against")]
+    exit_with_parent: bool,
 }
 
 /// Flags of the hidden worker.
@@ -139,7 +143,7 @@ fn list(global: &Global) -> Done {
         against: d.touches_only_processes,
     };
     let items: Vec<Listed> = DRILLS.iter().map(listed).collect();
-    let mut table = Table::new(&["NAME", "LOAD", "FAST", "AGAINST", "WHAT IT DOES"]);
+    let mut table = Table::new(&["NAME", "LOAD", "FAST", "AGAINST", "WHAT IT DOES"]).uncut();
     for item in &items {
         let yes = |is: bool| if is { "yes" } else { "" }.to_owned();
         let load = format!("{} s", item.duration_s);
@@ -152,6 +156,9 @@ fn list(global: &Global) -> Done {
 async fn run_all(options: &RunOptions, global: &Global) -> Done {
     let drills = select(&options.names).map_err(|error| usage(error.to_string()))?;
     let stop = stop_token(|| ())?;
+    if options.exit_with_parent {
+        tokio::spawn(follow_parent(stop.clone()));
+    }
     if let Some(url) = &options.against {
         confirm(url, options.confirm.as_deref())?;
     }

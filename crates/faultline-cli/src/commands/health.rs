@@ -52,7 +52,7 @@ pub(crate) async fn run(options: &Options) -> Done {
 /// Asks for a page of `most` bytes at most.
 pub(crate) async fn ask(url: &http::Uri, most: usize) -> anyhow::Result<(http::StatusCode, String)> {
     let client: Client<_, Empty<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
-    let answer = client.get(url.clone()).await.map_err(crate::webhook::connection_error)?;
+    let answer = client.get(url.clone()).await.map_err(crate::https::connection_error)?;
     let status = answer.status();
     let body = Limited::new(answer.into_body(), most).collect().await.map_err(anyhow::Error::from_boxed)?;
     Ok((status, String::from_utf8_lossy(&body.to_bytes()).into_owned()))

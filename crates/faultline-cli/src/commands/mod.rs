@@ -1,6 +1,7 @@
 //! The commands, one file for each noun. Each answers its exit code; [`crate::exit`] prints its error.
 
 pub(crate) mod audit;
+pub(crate) mod bench;
 pub(crate) mod check;
 pub(crate) mod database;
 pub(crate) mod dev;

@@ -13,11 +13,12 @@ use crate::output;
 use crate::signals::stop_token;
 use anyhow::{Context, anyhow, bail};
 use clap::Args;
-use faultline::{Client, DEFAULT_LEASE_TTL, Metrics, Observer, Reaper};
-use faultline_server::{Auth, ServerConfig};
+use faultline::{Client, DEFAULT_LEASE_TTL, Metrics, Observer, Reaper, Rollups};
+use faultline_server::{Auth, BasePath, DrillSettings, ServerConfig};
 use faultline_store::{Database, Error, tokens};
 use std::io::ErrorKind;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -34,6 +35,7 @@ const SESSIONS: usize = 2;
 const EXAMPLES: &str = "\
 The server starts, and goes on, while the database is away or not migrated: it then answers 503
 with the reason. Once there are tokens (`faultline token create`), requests need one.
+Traces go where OTEL_EXPORTER_OTLP_ENDPOINT says, as OTLP over HTTP.
 
 Examples:
   faultline serve
@@ -59,6 +61,25 @@ pub(crate) struct Options {
     /// How long the leases of the workers last; the same for all workers and servers of a database
     #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = cli::duration, env = "FAULTLINE_LEASE_TTL", hide_env_values = true)]
     lease_ttl: Duration,
+
+    /// The path under which a proxy shows this server, such as /faultline: for the addresses in the dashboard
+    #[arg(
+        long,
+        value_name = "PATH",
+        default_value = "",
+        hide_default_value = true,
+        env = "FAULTLINE_BASE_PATH",
+        hide_env_values = true
+    )]
+    base_path: BasePath,
+
+    /// The key of the dashboard's sessions, any random text: the same for servers behind one balancer
+    #[arg(long, value_name = "TEXT", env = "FAULTLINE_SESSION_KEY", hide_env_values = true)]
+    session_key: Option<String>,
+
+    /// Show the reports of drills in this directory, that of `faultline drill run --report`, in the dashboard
+    #[arg(long, value_name = "DIR", env = "FAULTLINE_DRILL_REPORTS", hide_env_values = true)]
+    drill_reports: Option<PathBuf>,
 
     /// Stop when standard input ends: the parent holds its other end
     #[arg(long, hide = true)]
@@ -95,7 +116,9 @@ pub(crate) async fn run(options: &Options, global: &Global) -> Done {
     }
     let maintenance = maintain(&database, options.lease_ttl, &stop);
     output::line(&format!("ready http://{address}"))?;
-    let api = Api { url, metrics };
+    let (base_path, session_key) = (options.base_path.clone(), options.session_key.clone());
+    let drills = DrillSettings { reports: options.drill_reports.clone(), runner: None };
+    let api = Api { url, metrics, base_path, session_key, drills };
     serve(listener, &api, auth, may_be_open.then_some(&database), &stop).await?;
     maintenance.await.context("the maintenance has failed")?;
     Ok(ExitCode::SUCCESS)
@@ -114,13 +137,14 @@ pub(crate) async fn listen(host: &str, port: u16, flag: &str) -> anyhow::Result<
     })
 }
 
-/// Starts what runs beside a server: the maintenance, and the observer for its metrics.
+/// Starts what runs beside a server: the maintenance, the observer for its metrics, the counts for its pages.
 fn maintain(database: &Database, lease_ttl: Duration, stop: &CancellationToken) -> JoinHandle<()> {
     let client = Client::of(database.clone());
     let reaper = Reaper::all_queues(&client).lease_ttl(lease_ttl).run_until(stop.clone());
     let observer = Observer::new(&client).run_until(stop.clone());
+    let rollups = Rollups::new(&client).run_until(stop.clone());
     tokio::spawn(async move {
-        tokio::join!(reaper, observer);
+        tokio::join!(reaper, observer, rollups);
     })
 }
 
@@ -128,6 +152,9 @@ fn maintain(database: &Database, lease_ttl: Duration, stop: &CancellationToken) 
 struct Api {
     url: String,
     metrics: Metrics,
+    base_path: BasePath,
+    session_key: Option<String>,
+    drills: DrillSettings,
 }
 
 /// Serves until the stop. A server that demands tokens only because nobody knows whether there are any is opened once
@@ -168,6 +195,9 @@ async fn serve_as(listener: TcpListener, api: &Api, auth: Auth, stop: Cancellati
     let mut config = ServerConfig::new(&api.url);
     config.auth = auth;
     config.metrics = api.metrics.clone();
+    config.base_path = api.base_path.clone();
+    config.session_key = api.session_key.clone();
+    config.drills = api.drills.clone();
     faultline_server::serve(listener, config, stop).await.map_err(|error| usage(error.to_string()))
 }
 
@@ -209,12 +239,14 @@ pub(crate) async fn serve_private(
     listener: TcpListener,
     url: &str,
     metrics: &Metrics,
+    drills: DrillSettings,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let database = Database::new(url, "faultline dev", SESSIONS)?.counted_in(metrics)?;
     let maintenance = maintain(&database, DEFAULT_LEASE_TTL, &stop);
     let auth = if matches!(ask(&database).await, Tokens::Some) { Auth::Tokens } else { Auth::None };
-    let api = Api { url: url.to_owned(), metrics: metrics.clone() };
+    let (base_path, session_key) = (BasePath::default(), None);
+    let api = Api { url: url.to_owned(), metrics: metrics.clone(), base_path, session_key, drills };
     serve_as(listener, &api, auth, stop).await?;
     maintenance.await.context("the maintenance has failed")
 }

@@ -32,9 +32,9 @@ const EXAMPLES: &str = "\
 --exec starts the command once for each attempt: a direct child, without a shell. The payload is its
 standard input, as JSON. In its environment are FAULTLINE_JOB_ID, FAULTLINE_KIND, FAULTLINE_QUEUE,
 FAULTLINE_ATTEMPT, FAULTLINE_MAX_ATTEMPTS, FAULTLINE_KEY, FAULTLINE_LEASE_ID, FAULTLINE_WORKER_ID
-and TRACEPARENT. It must be the last flag: all that follows is the command. A single string is
-split into words as a shell does, without expanding anything; what needs a shell says so:
---exec sh -c '…'.
+and, in a trace, TRACEPARENT and TRACESTATE. It must be the last flag: all that follows is the
+command. A single string is split into words as a shell does, without expanding anything; what
+needs a shell says so: --exec sh -c '…'.
   exit code 0   succeeded; standard output is the result: JSON, or text, 1 MiB at most
   exit code 75  try again later: counts as an attempt; standard output such as 30s is the delay
   any other     a failed attempt, with the last 8 KiB of standard error as its error
@@ -48,6 +48,8 @@ while you change it).
   429, 503 with Retry-After  a failed attempt; the next one after that delay
   410                        failed for good
   any other                  a failed attempt
+
+Traces go where OTEL_EXPORTER_OTLP_ENDPOINT says, as OTLP over HTTP.
 
 Examples:
   faultline work --queue mail --exec ./send-mail.sh
@@ -92,6 +94,11 @@ pub(crate) struct Options {
     #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = cli::duration, env = "FAULTLINE_LEASE_TTL", hide_env_values = true)]
     lease_ttl: Duration,
 
+    /// Stop a job as soon as its lease may have ended for all that this worker knows, instead of when the database says so;
+    /// an outage longer than a lease then interrupts every job
+    #[arg(long, env = "FAULTLINE_STRICT", hide_env_values = true)]
+    strict: bool,
+
     /// How long to wait for a database that can't be reached or is not migrated yet
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = cli::duration, env = "FAULTLINE_WAIT", hide_env_values = true)]
     wait: Duration,
@@ -108,7 +115,7 @@ pub(crate) struct Options {
 /// How a job is run.
 enum Mode {
     Exec(Exec),
-    Http(Webhook),
+    Http(Box<Webhook>),
     Demo,
 }
 
@@ -134,7 +141,8 @@ pub(crate) async fn run(options: &Options, global: &Global) -> Done {
         }
         () = stop.cancelled() => return Ok(ExitCode::SUCCESS),
     }
-    let mut worker = Worker::new(&Client::of(database)).lease_ttl(options.lease_ttl).grace(options.grace);
+    let client = Client::of(database);
+    let mut worker = Worker::new(&client).lease_ttl(options.lease_ttl).grace(options.grace).strict(options.strict);
     for (queue, slots) in queues {
         worker = worker.queue(queue, slots);
     }
@@ -174,7 +182,7 @@ fn mode(options: &Options, groups: Groups) -> anyhow::Result<Mode> {
         (Some(words), _) => Mode::Exec(Exec::new(Program::new(words)?, groups)),
         (None, Some(url)) => {
             let secrets = std::env::var("FAULTLINE_WEBHOOK_SECRET").unwrap_or_default();
-            Mode::Http(Webhook::new(url, Secrets::parse(&secrets)?)?)
+            Mode::Http(Box::new(Webhook::new(url, Secrets::parse(&secrets)?)?))
         }
         (None, None) => Mode::Demo,
     })
@@ -197,7 +205,7 @@ fn handle(worker: Worker, mode: &Mode) -> Worker {
                 async move { webhook.run(&Facts::of(&run), payload.get()).await.into() }
             })
         }
-        Mode::Demo => demo::KINDS.into_iter().fold(worker, |worker, kind| {
+        Mode::Demo => demo::KINDS.into_iter().chain(demo::SCENES).fold(worker, |worker, kind| {
             worker.on_kind(kind, |payload, run| async move { demo::run(&Facts::of(&run), &payload).await.into() })
         }),
     }
@@ -222,10 +230,15 @@ fn queues(options: &Options) -> anyhow::Result<Vec<(String, usize)>> {
 /// Stops with the parent: its death closes the pipe that is our standard input. The database may be gone with it, so that an
 /// orderly end is not waited for.
 pub(crate) async fn follow_parent(stop: CancellationToken) {
+    follow_parent_within(stop, ORPHAN_LIMIT).await;
+}
+
+/// The same, with so long to stop in order.
+pub(crate) async fn follow_parent_within(stop: CancellationToken, limit: Duration) {
     let mut byte = [0];
     while let Ok(1..) = tokio::io::stdin().read(&mut byte).await {}
     stop.cancel();
-    tokio::time::sleep(ORPHAN_LIMIT).await;
+    tokio::time::sleep(limit).await;
     std::process::exit(1);
 }
 

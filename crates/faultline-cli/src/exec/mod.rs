@@ -20,7 +20,7 @@ mod streams;
 pub(crate) use child::Groups;
 pub(crate) use program::Program;
 
-use crate::attempt::{Facts, Outcome, VARIABLES, result_of};
+use crate::attempt::{Facts, Outcome, TRACE_VARIABLES, VARIABLES, result_of};
 use child::Running;
 use faultline_core::durations;
 use std::os::unix::process::ExitStatusExt;
@@ -96,8 +96,8 @@ impl Exec {
         command.args(self.program.arguments()).process_group(0).kill_on_drop(true);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         // A worker inside of a handler must not hand on the facts of the outer job.
-        let traceparent = [("TRACEPARENT", facts.traceparent.clone())];
-        for (name, value) in VARIABLES.into_iter().zip(facts.values()).chain(traceparent) {
+        let trace = TRACE_VARIABLES.into_iter().zip(facts.trace_values());
+        for (name, value) in VARIABLES.into_iter().zip(facts.values()).chain(trace) {
             match value {
                 Some(value) => command.env(name, value),
                 None => command.env_remove(name),

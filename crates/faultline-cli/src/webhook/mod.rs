@@ -17,25 +17,16 @@ pub(crate) use signature::Secrets;
 
 use crate::attempt::{Facts, Outcome, result_of};
 use crate::exit::usage;
+use crate::https::{Https, client, connection_error};
 use anyhow::{Context, Result};
 use bytes::Bytes;
 use faultline_core::limits;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, USER_AGENT};
 use http::{Method, Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Full};
-use hyper_rustls::HttpsConnector;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::client::legacy::{Client, Error};
-use hyper_util::rt::TokioExecutor;
 use jiff::Timestamp;
-use rustls::crypto::ring;
-use rustls::{ClientConfig, RootCertStore};
 use std::time::Duration;
 
-/// How long opening a connection may take; the answer has the job's time-out.
-const CONNECT_LIMIT: Duration = Duration::from_secs(10);
-/// Idle connections are kept for the next job this long, shorter than the usual limit of servers.
-const IDLE_LIMIT: Duration = Duration::from_secs(20);
 /// Bytes of an error answer that are kept.
 const ERROR_BYTES: usize = 4 * 1024;
 /// The names of [`crate::attempt::VARIABLES`] as headers.
@@ -54,7 +45,9 @@ const HEADERS: [HeaderName; 8] = [
 #[derive(Clone)]
 pub(crate) struct Webhook {
     url: Uri,
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    /// The URL without the name and password that it may hold, for errors.
+    shown: String,
+    client: Https,
     secrets: Secrets,
 }
 
@@ -70,27 +63,17 @@ impl Webhook {
         if secrets.is_empty() {
             tracing::warn!("FAULTLINE_WEBHOOK_SECRET is not set: requests are not signed");
         }
-        let mut tcp = HttpConnector::new();
-        tcp.enforce_http(false);
-        tcp.set_connect_timeout(Some(CONNECT_LIMIT));
-        tcp.set_nodelay(true);
-        let builder = hyper_rustls::HttpsConnectorBuilder::new();
-        let builder = if secure {
-            let roots = builder.with_provider_and_native_roots(ring::default_provider());
-            roots.context("no root certificates for https; install ca-certificates")?
-        } else {
-            builder.with_tls_config(without_tls()?)
-        };
-        let https = builder.https_or_http().enable_http1().wrap_connector(tcp);
-        let client = Client::builder(TokioExecutor::new()).pool_idle_timeout(IDLE_LIMIT).build(https);
-        Ok(Self { url: url.clone(), client, secrets })
+        let (_, shown) =
+            url.authority().map_or(("", ""), |all| all.as_str().rsplit_once('@').unwrap_or(("", all.as_str())));
+        let shown = format!("{}://{shown}{}", url.scheme_str().unwrap_or_default(), url.path());
+        Ok(Self { url: url.clone(), shown, client: client(secure)?, secrets })
     }
 
     /// Makes one attempt. Dropping the future closes the connection.
     pub(crate) async fn run(&self, facts: &Facts, payload: &str) -> Outcome {
         match self.post(facts, payload).await {
             Ok(outcome) => outcome,
-            Err(error) => Outcome::Failed(format!("{}: {error:#}", self.url)),
+            Err(error) => Outcome::Failed(format!("{}: {error:#}", self.shown)),
         }
     }
 
@@ -110,8 +93,9 @@ impl Webhook {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(USER_AGENT, HeaderValue::from_static(concat!("faultline/", env!("CARGO_PKG_VERSION"))));
-        let traceparent = (HeaderName::from_static("traceparent"), facts.traceparent.clone());
-        for (name, value) in HEADERS.into_iter().zip(facts.values()).chain([traceparent]) {
+        let [parent, state] = facts.trace_values();
+        let trace = [(HeaderName::from_static("traceparent"), parent), (HeaderName::from_static("tracestate"), state)];
+        for (name, value) in HEADERS.into_iter().zip(facts.values()).chain(trace) {
             if let Some(value) = value {
                 // Keys may hold any character but control characters; those beyond ASCII go as UTF-8.
                 headers.insert(name, HeaderValue::from_bytes(value.as_bytes())?);
@@ -121,23 +105,6 @@ impl Webhook {
             headers.insert(name, HeaderValue::from_str(&value)?);
         }
         Ok(headers)
-    }
-}
-
-/// For http only: no certificates are looked for, which an image may not have. The provider is named here and above,
-/// because the default is ambiguous in a build in which somebody else chose another one.
-fn without_tls() -> Result<ClientConfig> {
-    let config =
-        ClientConfig::builder_with_provider(ring::default_provider().into()).with_safe_default_protocol_versions()?;
-    Ok(config.with_root_certificates(RootCertStore::empty()).with_no_client_auth())
-}
-
-/// What hyper's client says of itself, without its own words around the cause.
-pub(crate) fn connection_error(error: Error) -> anyhow::Error {
-    let error = anyhow::Error::new(error);
-    match error.chain().last() {
-        Some(cause) => anyhow::anyhow!("{cause}"),
-        None => error,
     }
 }
 

@@ -48,9 +48,8 @@ impl Answer {
 pub(crate) fn program(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_faultline"));
     let inherited = std::env::vars_os().map(|(name, _)| name);
-    for name in
-        inherited.filter(|name| name.as_encoded_bytes().starts_with(b"FAULTLINE_") && name != "FAULTLINE_PG_BIN")
-    {
+    let is_ours = |name: &[u8]| [&b"FAULTLINE_"[..], b"OTEL_", b"TRACE"].iter().any(|prefix| name.starts_with(prefix));
+    for name in inherited.filter(|name| is_ours(name.as_encoded_bytes()) && name != "FAULTLINE_PG_BIN") {
         command.env_remove(name);
     }
     command.env_remove("DATABASE_URL").env("USER", "tester").args(args).stdin(Stdio::null());

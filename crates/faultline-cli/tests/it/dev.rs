@@ -15,8 +15,9 @@ struct Dev {
 impl Dev {
     #[track_caller]
     fn start(dir: &Path) -> Self {
-        let mut program =
-            Background::start(program(&["dev", "--port", "0", "--data-dir"]).arg(dir).env("FAULTLINE_EXEC", "false"));
+        let mut program = Background::start(
+            program(&["dev", "--no-demo-load", "--port", "0", "--data-dir"]).arg(dir).env("FAULTLINE_EXEC", "false"),
+        );
         let address = program.line("ready http://").trim_start_matches("ready http://").to_owned();
         let url = program.line("psql postgres://").trim().trim_start_matches("psql ").to_owned();
         Self { program, address, url }

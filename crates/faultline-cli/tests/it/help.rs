@@ -20,6 +20,7 @@ fn help_texts() {
         ("check", &["check"]),
         ("audit-on", &["audit", "on"]),
         ("drill-run", &["drill", "run"]),
+        ("bench", &["bench"]),
     ] {
         let help = run(&mut program(&[args, &["--help"]].concat())).ok();
         assert!(help.out.lines().all(|line| line.chars().count() <= 100), "{name} has lines that are too long");

@@ -2,6 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 mod check;
+#[cfg(feature = "otel")]
+mod collector;
 mod common;
 mod dev;
 mod docs;
@@ -13,4 +15,6 @@ mod metrics;
 mod migrate;
 mod recovery;
 mod serve;
+#[cfg(feature = "otel")]
+mod traces;
 mod webhook;

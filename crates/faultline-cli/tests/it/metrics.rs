@@ -64,7 +64,7 @@ fn a_killed_worker_shows_in_the_metrics_of_those_who_recover_its_jobs() {
 #[test]
 fn dev_shows_its_worker_beside_the_api() {
     let dir = tempfile::tempdir().unwrap();
-    let mut dev = Background::start(program(&["dev", "--port", "0", "--data-dir"]).arg(dir.path()));
+    let mut dev = Background::start(program(&["dev", "--no-demo-load", "--port", "0", "--data-dir"]).arg(dir.path()));
     let address = dev.line("ready http://").trim_start_matches("ready http://").to_owned();
     assert_eq!(http(&address, "POST /v1/jobs", "{\"kind\":\"demo.echo\"}").0, 201);
     let worker = "process=\"worker\"";

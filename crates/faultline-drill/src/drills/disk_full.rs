@@ -14,7 +14,7 @@ pub(crate) const DRILL: Drill = Drill {
     name: "disk-full",
     summary: "the disk of the tables is full, then that of the write-ahead log: errors, then a panic; space is given back",
     duration: Duration::from_secs(17),
-    // Not yet: a reaper's mark needs no space for tables, so that it may take jobs whose renewals were refused for lack of it.
+    // It needs to mount disks, which not every place that runs the tests may do.
     fast: false,
     required: &[(Required::Success, 10), (Required::Outage, 2), (Required::FailedEnqueue, 1)],
     needs: &[Need::Mounts, Need::Program("nsenter", "util-linux"), Need::Program("setpriv", "util-linux")],

@@ -24,10 +24,10 @@ pub(crate) const DRILL: Drill = Drill {
         (Required::LateSuccess, 1),
     ],
     scene: Scene { slots: 20, ..Drill::CALM.scene },
-    load: Load { clients: 4, pause: Duration::from_millis(100), ..Drill::CALM.load },
+    load: Load { clients: 4, pause: Duration::from_millis(200), ..Drill::CALM.load },
     plan,
-    // About as long as a lease and a look of the reapers.
-    work: |rng, number| Work { ms: rng.random_range(300..2300), hold_ms: 50, ..Work::calm(rng, number) },
+    // About as long as a lease, the grace after it and a look of the reapers.
+    work: |rng, number| Work { ms: rng.random_range(300..4000), hold_ms: 50, ..Work::calm(rng, number) },
     ..Drill::CALM
 };
 

@@ -16,5 +16,6 @@ pub(crate) const DRILL: Drill = Drill {
         run.uncounted = true;
         run.unhurt = true;
     },
+    touches_only_processes: true,
     ..Drill::CALM
 };

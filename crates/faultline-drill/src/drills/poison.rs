@@ -1,6 +1,6 @@
 //! Jobs that kill the process that runs them.
 
-use crate::catalogue::{DEFAULT_LEASE, Drill, Load, Scene};
+use crate::catalogue::{DEFAULT_LEASE, Drill, Load, SHORT_LEASE, Scene};
 use crate::work::{How, Work};
 use faultline_check::witness::Required;
 use std::time::Duration;
@@ -21,7 +21,7 @@ pub(crate) const DRILL: Drill = Drill {
     summary: "jobs that abort their worker, overflow its stack, or use up its memory",
     duration: Duration::from_secs(28),
     required: &[(Required::Success, 10), (Required::Exit, 9), (Required::CrashLoop, 3)],
-    // A dead worker is known by its session, and its jobs are judged together: leases shorter than the grace run out one by one.
+    // Longer than the grace of a missing session, which so comes first.
     lease_ttl: DEFAULT_LEASE,
     scene: Scene { mortal: true, memory_mib: Some(MEMORY_MIB), ..Drill::CALM.scene },
     // One client: how fast the machine is makes little of a difference to when the next one comes.
@@ -32,4 +32,13 @@ pub(crate) const DRILL: Drill = Drill {
         Work { ms: 800, fail, times: i32::MAX, ..Work::calm(rng, number) }
     },
     ..Drill::CALM
+};
+
+/// The same where only the leases tell: they run out, and the grace after them as well, before a session is missed for long enough.
+pub(crate) const BY_LEASE: Drill = Drill {
+    name: "poison-by-lease",
+    summary: "the same with leases so short that they run out before a dead worker is missed",
+    lease_ttl: SHORT_LEASE,
+    fast: false,
+    ..DRILL
 };

@@ -15,9 +15,15 @@ use axum::response::{IntoResponse, Response};
 use faultline_core::{JobId, NewJob};
 use faultline_store::enqueue::Enqueued;
 use faultline_store::read;
+use faultline_trace::{send, sent};
 use serde::Serialize;
 use std::sync::Arc;
+use tracing::{Instrument, Span};
 use utoipa::ToSchema;
+
+/// How a trace names what became of an enqueue, beside the words of the answers.
+const INDETERMINATE: &str = "indeterminate";
+const REFUSED: &str = "refused";
 
 /// Enqueue a job.
 ///
@@ -26,7 +32,8 @@ use utoipa::ToSchema;
 #[utoipa::path(
     post, path = "/v1/jobs", operation_id = "enqueue_job", tag = "jobs",
     params(("Idempotency-Key" = Option<String>, Header, description = "The key, as an alternative to the field `key`."),
-           ("traceparent" = Option<String>, Header, description = "W3C trace context, kept in the job's headers.")),
+           ("traceparent" = Option<String>, Header, description = "W3C trace context, kept in the job's headers."),
+           ("tracestate" = Option<String>, Header, description = "What belongs to it.")),
     request_body = EnqueueRequest,
     responses(
         (status = 201, description = "Created.", body = EnqueuedView,
@@ -44,10 +51,13 @@ pub(crate) async fn enqueue(State(app): State<Arc<App>>, request: Request) -> An
     let from_headers = FromHeaders::read(request.headers())?;
     let bounds = Bounds { max_bytes: MAX_JOB_BODY_BYTES, time: app.config.body_time };
     let arrived = body::read(&app, request, bounds).await?;
-    let job = arrived.object::<EnqueueRequest>()?.into_job(new_job_id(), &from_headers)?;
+    let mut job = arrived.object::<EnqueueRequest>()?.into_job(new_job_id(), &from_headers)?;
+    let span = send(std::slice::from_mut(&mut job), from_headers.trace.as_ref());
     let (id, key) = (job.id, job.key.clone());
     let deadline = app.enqueue_deadline();
-    match app.enqueuer.enqueue(job, deadline).await? {
+    let answered = app.enqueuer.enqueue(job, deadline).instrument(span.clone()).await;
+    tell(&span, &answered);
+    match answered? {
         Answered::Outcome(job, Outcome::Known(enqueued, times)) => match (enqueued, times) {
             (Enqueued::Created(_), Some(times)) => {
                 Ok(created(EnqueuedView { created: true, job: JobView::created(*job, times) }))
@@ -58,9 +68,30 @@ pub(crate) async fn enqueue(State(app): State<Arc<App>>, request: Request) -> An
         },
         Answered::Outcome(_, Outcome::Refused(error)) => Err(Problem::from(&*error)),
         Answered::Outcome(_, Outcome::Unknown) | Answered::Silence => {
-            tracing::warn!(%id, "an enqueue could not be proven");
+            tracing::warn!(job = %id, "an enqueue could not be proven");
             Ok((StatusCode::ACCEPTED, Json(IndeterminateView { id, indeterminate: true, key })).into_response())
         }
+    }
+}
+
+/// Ends the span of an enqueue.
+fn tell(span: &Span, answered: &Answer<Answered>) {
+    match answered {
+        Ok(Answered::Outcome(_, outcome)) => tell_outcome(span, outcome),
+        Ok(Answered::Silence) => sent(span, INDETERMINATE, None),
+        Err(problem) => sent(span, REFUSED, Some(&problem.detail())),
+    }
+}
+
+fn tell_outcome(span: &Span, outcome: &Outcome) {
+    match outcome {
+        Outcome::Known(Enqueued::Created(_), _) => sent(span, "created", None),
+        Outcome::Known(Enqueued::Duplicate(_), _) => sent(span, "duplicate", None),
+        Outcome::Known(Enqueued::Conflict(_), _) => {
+            sent(span, "conflict", Some(&"the key is taken by another request"));
+        }
+        Outcome::Unknown => sent(span, INDETERMINATE, None),
+        Outcome::Refused(error) => sent(span, REFUSED, Some(error)),
     }
 }
 
@@ -150,14 +181,30 @@ pub(crate) async fn batch(State(app): State<Arc<App>>, request: Request) -> Answ
             Err(problem) => answers.push(Some(problem.into())),
         }
     }
-    let outcomes = match jobs.as_slice() {
+    let outcomes = match jobs.as_mut_slice() {
         [] => Vec::new(),
-        jobs => app.enqueuer.enqueue_batch(jobs, app.enqueue_deadline()).await?,
+        jobs => {
+            let span = send(jobs, from_headers.trace.as_ref());
+            let answered = app.enqueuer.enqueue_batch(jobs, app.enqueue_deadline()).instrument(span.clone()).await;
+            match &answered {
+                Ok(outcomes) => tell_batch(&span, outcomes),
+                Err(problem) => sent(&span, REFUSED, Some(&problem.detail())),
+            }
+            answered?
+        }
     };
     check_any_reached(&outcomes)?;
     let mut enqueued = jobs.into_iter().zip(outcomes).map(|(job, outcome)| item(job, outcome));
     let jobs = answers.into_iter().filter_map(|answer| answer.or_else(|| enqueued.next())).collect();
     Ok(Json(BatchView { jobs }))
+}
+
+/// Ends the span of a batch: by the first job that is neither created nor known, if there is one.
+fn tell_batch(span: &Span, outcomes: &[Outcome]) {
+    let is_well =
+        |outcome: &&Outcome| matches!(outcome, Outcome::Known(Enqueued::Created(_) | Enqueued::Duplicate(_), _));
+    let worst = outcomes.iter().find(|outcome| !is_well(outcome)).or(outcomes.first());
+    worst.into_iter().for_each(|outcome| tell_outcome(span, outcome));
 }
 
 /// A batch of which nothing reached the database is answered as a whole, so that a client need not look into it to know

@@ -128,6 +128,9 @@ pub(crate) struct ListParams {
 }
 
 /// List jobs, newest first.
+///
+/// A filter that matches few jobs may leave a page short or empty: `searched_back_to` then says how far it has looked, and
+/// `next_cursor` goes on from there.
 #[utoipa::path(
     get, path = "/v1/jobs", operation_id = "list_jobs", tag = "jobs", params(ListParams),
     responses(
@@ -149,9 +152,11 @@ pub(crate) async fn list(State(app): State<Arc<App>>, Params(asked): Params<List
     };
     let filter = asked.into_filter()?;
     let page = app.call(async |client| read::page(client, &filter, limit).await).await?;
-    let next_cursor =
-        page.jobs.last().filter(|_| page.has_more).map(|last| format!("{CURSOR_PREFIX}{}", last.id.0.simple()));
-    Ok(Json(JobListView { jobs: page.jobs.into_iter().map(JobView::from).collect(), next_cursor }))
+    Ok(Json(JobListView {
+        next_cursor: page.next.map(|last| format!("{CURSOR_PREFIX}{}", last.0.simple())),
+        searched_back_to: page.searched_to,
+        jobs: page.jobs.into_iter().map(JobView::from).collect(),
+    }))
 }
 
 impl ListParams {
@@ -171,7 +176,7 @@ impl ListParams {
                 Some(JobId(id.ok_or_else(|| wrong("cursor", "is not one of a list"))?))
             }
         };
-        Ok(Filter { queue: self.queue, kind: self.kind, states, key: self.key, before })
+        Ok(Filter { queue: self.queue, kind: self.kind, states, key: self.key, before, ..Filter::default() })
     }
 }
 
@@ -201,8 +206,6 @@ pub(crate) async fn explain(State(app): State<Arc<App>>, PathId(id): PathId) -> 
         return Ok(Json(ExplanationView { id, state: found.state.into(), reasons: found.reasons }));
     }
     let job = read_job(&app, id).await?;
-    let ended = job.finished_at.map(|at| format!(" at {at}")).unwrap_or_default();
-    let why = job.reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
-    let reasons = vec![format!("it has ended as {}{ended}{why}", job.state)];
+    let reasons = vec![read::how_it_ended(&job)];
     Ok(Json(ExplanationView { id, state: job.state.into(), reasons }))
 }

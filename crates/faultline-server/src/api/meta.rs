@@ -4,8 +4,8 @@ use crate::app::App;
 use crate::health::DatabaseState;
 use axum::Json;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Redirect, Response};
 use serde::Serialize;
 use std::sync::{Arc, LazyLock};
 use utoipa::ToSchema;
@@ -92,8 +92,13 @@ pub(crate) async fn openapi() -> Response {
     ([(header::CONTENT_TYPE, "application/json")], TEXT.as_str()).into_response()
 }
 
-/// Where to find things.
-pub(crate) async fn root() -> Response {
+/// Where to find things: for people, the dashboard.
+pub(crate) async fn root(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    if accept.contains("text/html") {
+        let to = format!("{}{}", app.config.base_path, faultline_dashboard::PATH);
+        return ([(header::VARY, "accept")], Redirect::to(&to)).into_response();
+    }
     Json(serde_json::json!({
         "name": "faultline",
         "version": env!("CARGO_PKG_VERSION"),
@@ -103,6 +108,7 @@ pub(crate) async fn root() -> Response {
         "jobs": "/v1/jobs",
         "queues": "/v1/queues",
         "workers": "/v1/workers",
+        "dashboard": faultline_dashboard::PATH,
     }))
     .into_response()
 }

@@ -2,21 +2,21 @@
 
 use crate::body::Object;
 use crate::problem::{Answer, Kind, Problem};
+use crate::trace;
 use axum::http::HeaderMap;
 use faultline_core::job::millis;
 use faultline_core::{JobId, NewJob, Start, durations, limits};
+use faultline_trace::TraceContext;
 use jiff::Timestamp;
 use serde::de::{Error, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
-use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 use utoipa::ToSchema;
 
 /// The header that holds the key of a request.
 pub(crate) const KEY_HEADER: &str = "idempotency-key";
-const TRACE_HEADER: &str = "traceparent";
 
 /// A job to be enqueued.
 #[derive(Deserialize, ToSchema)]
@@ -55,7 +55,8 @@ pub(crate) struct EnqueueRequest {
     /// How long failed attempts wait.
     #[schema(value_type = Option<BackoffRequest>)]
     backoff: Option<Object<BackoffRequest>>,
-    /// Trace context and tags, up to 8 KiB. A `traceparent` header of the request is added unless it is given here.
+    /// Trace context and tags, up to 8 KiB. The trace context of the request, its headers `traceparent` and `tracestate`, is added unless
+    /// a `traceparent` is given here.
     #[schema(value_type = Option<Object>)]
     headers: Option<Box<RawValue>>,
 }
@@ -87,7 +88,7 @@ pub(crate) struct BatchRequest {
 #[derive(Default)]
 pub(crate) struct FromHeaders {
     key: Option<String>,
-    traceparent: Option<String>,
+    pub(crate) trace: Option<TraceContext>,
 }
 
 impl FromHeaders {
@@ -100,7 +101,7 @@ impl FromHeaders {
         if keys.next().is_some() {
             return Err(wrong_key("must be given once"));
         }
-        Ok(Self { key: key.transpose()?, traceparent: Self::trace(headers) })
+        Ok(Self { key: key.transpose()?, trace: trace::context(headers) })
     }
 
     /// Reads the trace context only, for a batch.
@@ -108,15 +109,7 @@ impl FromHeaders {
         if headers.contains_key(KEY_HEADER) {
             return Err(wrong_key("does not fit a batch: give each job a key of its own"));
         }
-        Ok(Self { key: None, traceparent: Self::trace(headers) })
-    }
-
-    /// A header that is not of the form of W3C Trace Context, section 3.2, is nobody's business here.
-    fn trace(headers: &HeaderMap) -> Option<String> {
-        let text = headers.get(TRACE_HEADER)?.to_str().ok()?;
-        let lengths: Vec<usize> = text.split('-').map(str::len).collect();
-        let is_hex = text.bytes().all(|b| b == b'-' || b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
-        (is_hex && lengths == [2, 32, 16, 2]).then(|| text.to_owned())
+        Ok(Self { key: None, trace: trace::context(headers) })
     }
 }
 
@@ -125,7 +118,7 @@ fn wrong_key(what: &str) -> Problem {
 }
 
 impl EnqueueRequest {
-    /// Makes a checked job of the request.
+    /// Makes a checked job of the request. The trace context is left to [`faultline_trace::send`].
     pub(crate) fn into_job(self, id: JobId, from_headers: &FromHeaders) -> Answer<NewJob> {
         if self.payload.get().len() > limits::MAX_PAYLOAD_BYTES {
             let detail = format!("payload: must be at most {} bytes", limits::MAX_PAYLOAD_BYTES);
@@ -166,9 +159,6 @@ impl EnqueueRequest {
         }
         job.headers = self.headers;
         job.check()?;
-        if let Some(traceparent) = &from_headers.traceparent {
-            job.headers = with_trace(job.headers, traceparent);
-        }
         Ok(job)
     }
 }
@@ -181,19 +171,6 @@ fn one_key(in_body: Option<String>, in_header: Option<String>) -> Answer<Option<
         (Some(key), _) | (None, Some(key)) => Ok(Some(key)),
         (None, None) => Ok(None),
     }
-}
-
-/// Adds the trace context to checked headers that have none. What would grow too large stays without.
-fn with_trace(headers: Option<Box<RawValue>>, traceparent: &str) -> Option<Box<RawValue>> {
-    let Some(headers) = headers else {
-        return RawValue::from_string(format!(r#"{{"{TRACE_HEADER}":"{traceparent}"}}"#)).ok();
-    };
-    let mut fields: BTreeMap<String, &RawValue> =
-        serde_json::from_str(headers.get()).expect("checked: an object without repeated keys");
-    let trace = RawValue::from_string(format!("\"{traceparent}\"")).expect("hexadecimal digits make a JSON string");
-    fields.entry(TRACE_HEADER.to_owned()).or_insert(&trace);
-    let with = serde_json::value::to_raw_value(&fields).expect("what was JSON is JSON");
-    Some(if with.get().len() <= limits::MAX_HEADERS_BYTES { with } else { headers })
 }
 
 fn empty_object() -> Box<RawValue> {

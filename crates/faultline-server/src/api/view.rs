@@ -297,4 +297,9 @@ pub(crate) struct JobListView {
     pub(crate) jobs: Vec<JobView>,
     /// Where the next page begins; null on the last one.
     pub(crate) next_cursor: Option<String>,
+    /// Present when the time for one page was over before it was full: jobs enqueued since then were looked at. Go on with
+    /// `next_cursor`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub(crate) searched_back_to: Option<Timestamp>,
 }

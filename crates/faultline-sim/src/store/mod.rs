@@ -197,13 +197,17 @@ impl Store {
 
     /// The jobs of a queue and priority that are due, in claim order.
     fn due(&self, queue: &str, priority: i16, now: Timestamp) -> Vec<&Job> {
-        let mut due: Vec<&Job> = self
-            .jobs
-            .values()
-            .filter(|job| job.queue == queue && job.priority == priority && job.next_run_at <= now)
-            .collect();
-        due.sort_unstable_by_key(|job| (job.next_run_at, job.tie));
+        let mut due = self.in_order(queue, priority);
+        due.retain(|job| job.next_run_at <= now);
         due
+    }
+
+    /// The jobs of a queue and priority, in claim order.
+    fn in_order(&self, queue: &str, priority: i16) -> Vec<&Job> {
+        let mut jobs: Vec<&Job> =
+            self.jobs.values().filter(|job| job.queue == queue && job.priority == priority).collect();
+        jobs.sort_unstable_by_key(|job| (job.next_run_at, job.tie));
+        jobs
     }
 
     /// The job, if it runs under this lease.

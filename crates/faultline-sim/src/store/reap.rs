@@ -1,6 +1,6 @@
 //! Watch, reap, and the workers' signs of life.
 
-use super::{Presence, Store, Worker};
+use super::{Job, Presence, Store, Worker};
 use crate::log::Event;
 use jiff::Timestamp;
 use std::collections::BTreeSet;
@@ -13,7 +13,7 @@ pub(super) struct Seen {
     pub(super) queue: String,
     pub(super) due: bool,
     pub(super) running: bool,
-    pub(super) expired: bool,
+    pub(super) expired: Vec<Uuid>,
     pub(super) next_due_in_ms: Option<i64>,
 }
 
@@ -44,7 +44,9 @@ impl Store {
                 || PRIORITIES.flat_map(|priority| self.due(&queue, priority, now).into_iter().take(look_at));
             let due = looked_at().any(|job| job.lease.is_none());
             let running = looked_at().any(|job| job.lease.is_some());
-            let expired = looked_at().any(|job| job.lease.as_ref().is_some_and(|lease| lease.expires_at < now));
+            let leases = looked_at().filter_map(|job| job.lease.as_ref()).filter(|lease| lease.expires_at < now);
+            let expired: BTreeSet<Uuid> = leases.map(|lease| lease.owner).collect();
+            let expired = expired.into_iter().collect();
             let next = self.jobs.values().filter(|job| job.queue == queue && job.next_run_at > now);
             let next_due_in_ms = next.map(|job| job.next_run_at).min().map(|at| rounded_ms(now, at));
             seen.push(Seen { due, running, expired, next_due_in_ms, queue });
@@ -71,18 +73,19 @@ impl Store {
     pub(super) fn reap(
         &mut self,
         queues: &[String],
-        absent: &[Uuid],
+        missed: &[Uuid],
         look_at: usize,
         limit: usize,
         now: Timestamp,
     ) -> Vec<Reaped> {
-        let absent: BTreeSet<Uuid> = absent.iter().copied().filter(|id| self.is_absent(*id)).collect();
+        let absent: BTreeSet<Uuid> = missed.iter().copied().filter(|id| self.is_absent(*id)).collect();
         let mut candidates: Vec<(Uuid, Uuid)> = Vec::new();
         for queue in queues {
             for priority in PRIORITIES {
-                for job in self.due(queue, priority, now).into_iter().take(look_at) {
+                for job in self.in_order(queue, priority).into_iter().take(look_at) {
                     let Some(lease) = &job.lease else { continue };
-                    if lease.expires_at < now || absent.contains(&lease.owner) {
+                    let is_lost = lease.expires_at < now || absent.contains(&lease.owner);
+                    if missed.contains(&lease.owner) && is_lost {
                         candidates.push((lease.owner, job.id));
                     }
                 }
@@ -109,12 +112,25 @@ impl Store {
         judged.into_iter().map(|(id, is_suspect, is_charged)| self.reap_one(id, is_suspect, is_charged, now)).collect()
     }
 
+    /// Answers how many rows of jobs and of workers could be written.
+    pub(super) fn rehearse(&self, queues: &[String], workers: &[Uuid], look_at: usize, limit: usize) -> (i64, i64) {
+        let held_by_these = |job: &&Job| job.lease.as_ref().is_some_and(|lease| workers.contains(&lease.owner));
+        let mut jobs = 0;
+        for queue in queues {
+            let looked_at = PRIORITIES.flat_map(|priority| self.in_order(queue, priority).into_iter().take(look_at));
+            jobs += looked_at.filter(held_by_these).count();
+        }
+        let present = workers.iter().filter(|id| self.workers.contains_key(id));
+        let size = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        (size(jobs.min(limit)), size(present.count()))
+    }
+
     fn reap_one(&mut self, id: Uuid, is_suspect: bool, is_charged: bool, now: Timestamp) -> Reaped {
         let job = self.jobs.get_mut(&id).expect("it was looked at in this statement");
         let lease = job.lease.clone().expect("it was running when it was looked at");
         job.crashes += i32::from(is_suspect);
         let is_cancelled = job.is_cancel_requested;
-        let (is_over, next_run_at) = (is_charged && job.attempts >= job.max_attempts, job.next_run_at);
+        let (is_over, next_run_at) = (is_charged && job.attempts >= job.max_attempts, job.next_run_at.min(now));
         let outcome = if lease.expires_at < now { "expired" } else { "lost" };
         let queue = job.queue.clone();
         let expired_s = now.duration_since(lease.expires_at).as_secs_f64();

@@ -106,6 +106,8 @@ impl Store {
             | Statement::Audit
             | Statement::Confirm
             | Statement::Partitions
+            | Statement::RollupReport
+            | Statement::RollupPrune
             | Statement::Prune
             | Statement::Cancel
             | Statement::Enqueue => self.aside(&values, now),
@@ -118,6 +120,7 @@ impl Store {
             | Statement::PutBack
             | Statement::FinishOutcome => self.attempt(&values, now),
             Statement::Watch
+            | Statement::Rehearse
             | Statement::Reap
             | Statement::QueuesOfWorkers
             | Statement::Bury
@@ -149,7 +152,8 @@ impl Store {
                 });
                 rows.collect()
             }
-            Statement::Audit => Vec::new(),
+            Statement::RollupPrune => vec![row(shape, &[&0_i64])],
+            Statement::Audit | Statement::RollupReport => Vec::new(),
             other => return Err(format!("{other:?} is run elsewhere")),
         })
     }
@@ -216,9 +220,14 @@ impl Store {
                 });
                 rows.collect()
             }
+            Statement::Rehearse => {
+                let (queues, workers): (Vec<String>, Vec<Uuid>) = (values.get(0)?, values.get(1)?);
+                let (jobs, present) = self.rehearse(&queues, &workers, values.size(2)?, values.size(3)?);
+                vec![row(shape, &[&jobs, &present])]
+            }
             Statement::Reap => {
-                let (queues, absent): (Vec<String>, Vec<Uuid>) = (values.get(0)?, values.get(1)?);
-                let reaped = self.reap(&queues, &absent, values.size(2)?, values.size(3)?, now);
+                let (queues, missed): (Vec<String>, Vec<Uuid>) = (values.get(0)?, values.get(1)?);
+                let reaped = self.reap(&queues, &missed, values.size(2)?, values.size(3)?, now);
                 let rows = reaped.iter().map(|one| {
                     row(shape, &[&one.id, &one.state, &one.queue, &one.owner, &one.lease, &one.reason, &one.expired_s])
                 });

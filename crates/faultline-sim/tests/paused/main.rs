@@ -2,7 +2,10 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod answers;
+mod clock;
 mod common;
+mod disk;
+mod idle;
 mod outage;
 mod presence;
 mod renewals;

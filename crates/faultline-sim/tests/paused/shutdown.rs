@@ -145,3 +145,23 @@ fn a_claim_that_is_answered_after_the_word_to_stop_starts_nothing() {
     }
     assert!(late > 0, "no seed made an answer late");
 }
+
+/// Whoever stops goes on asking for as long as it goes on telling.
+#[test]
+fn a_lost_claim_is_given_back_after_an_outage_that_the_last_words_outlast() {
+    for seed in 0..6 {
+        play(seed, async |stage| {
+            let worker = stage.worker("a");
+            stage.pass(secs(2)).await;
+            stage.world.network().lose("a", Statement::Claim, Loss::AnswerReset);
+            stage.enqueue(1..=3, secs(5)).await;
+            stage.until(|event| matches!(event, Event::Claimed { job, .. } if job.as_u128() == 3)).await;
+            stage.world.network().refuse("a");
+            worker.tell_to_stop();
+            stage.pass(LAST_WORDS - secs(2)).await;
+            stage.world.network().reset("a");
+            assert_eq!(worker.stop().await.put_back, 3, "seed {seed}:\n{}", stage.world.log().text());
+            assert!(stage.world.store().jobs.values().all(|job| job.lease.is_none() && job.attempts == 0));
+        });
+    }
+}

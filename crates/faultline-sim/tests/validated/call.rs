@@ -53,10 +53,11 @@ pub(crate) enum Call {
     },
     Reap {
         queues: Vec<String>,
-        absent: Vec<usize>,
+        workers: Vec<usize>,
         look_at: i64,
     },
     Bury {
+        queues: Vec<String>,
         workers: Vec<usize>,
         look_at: i64,
     },
@@ -173,8 +174,8 @@ impl Call {
                 Self::Look { id, lease }
             }
             17 | 18 => Self::Watch { queues: queues(random), look_at },
-            19 | 20 => Self::Reap { queues: queues(random), absent: some(random, &[0, 1, 2]), look_at },
-            21 => Self::Bury { workers: some(random, &[0, 1, 2]), look_at },
+            19 | 20 => Self::Reap { queues: queues(random), workers: some(random, &[0, 1, 2]), look_at },
+            21 => Self::Bury { queues: queues(random), workers: some(random, &[0, 1, 2]), look_at },
             22 => Self::QueueNames,
             23 => Self::Register { worker },
             24 => Self::Heartbeat { worker },

@@ -6,7 +6,7 @@ use faultline_sim::{Entry, Event, World};
 use faultline_store::finish::{finish, look};
 use faultline_store::lease::{ClaimedJob, Floors, claim, recover_claim, renew, still_held};
 use faultline_store::presence::{WorkerFacts, heartbeat, register, stop};
-use faultline_store::reap::{Reaped, bury, queue_names, reap, watch};
+use faultline_store::reap::{Reaped, bury, queue_names, reap, rehearse, watch};
 use faultline_store::{Database, Error, Plans, Session, enqueue, maintain, operate};
 use jiff::Timestamp;
 use serde_json::value::RawValue;
@@ -187,13 +187,15 @@ impl Side {
                     ]
                 })
             }
-            Call::Reap { queues, absent, look_at } => {
-                let reaped = reap(session, queues, &worker_ids(absent), *look_at).await;
+            Call::Reap { queues, workers, look_at } => {
+                let workers = worker_ids(workers);
+                rehearse(session, queues, &workers, *look_at).await.unwrap();
+                let reaped = reap(session, queues, &workers, *look_at).await;
                 Answer::of(reaped.map(by_id), |reaped| marks("Reap", reaped))
             }
-            Call::Bury { workers, look_at } => {
+            Call::Bury { queues, workers, look_at } => {
                 let mut reaped = Vec::new();
-                let buried = bury(session, &worker_ids(workers), *look_at, &mut reaped).await;
+                let buried = bury(session, queues, &worker_ids(workers), *look_at, &mut reaped).await;
                 Answer::of(buried.map(|()| by_id(reaped)), |reaped| marks("Bury", reaped))
             }
             Call::QueueNames => Answer::of(queue_names(session).await, |_| Vec::new()),
@@ -237,7 +239,7 @@ impl Side {
 
     async fn advance(&mut self, hours: u64) {
         match &self.kind {
-            Kind::Simulated(world) => world.go_ahead(Duration::from_secs(3600 * hours)),
+            Kind::Simulated(world) => world.set_clock(jiff::SignedDuration::from_hours(hours.cast_signed())),
             Kind::Postgres(client) => {
                 let by = format!("interval '{hours} hours'");
                 let age = format!(

@@ -87,6 +87,7 @@ pub const ALL: &[Mutant] = &[
         killers: &[
             explorer("leases::a_zombie_a_reaper_and_the_next_holder_in_any_order"),
             store("transitions::a_zombie_is_refused_and_harmless_while_its_job_waits_and_while_another_runs_it"),
+            Killer::Drill { name: "zombie", seed: 1 },
         ],
     },
     Mutant {
@@ -213,9 +214,16 @@ pub const ALL: &[Mutant] = &[
         does: "a reaper reaps with its first look",
         breaks: "after an outage workers that outlived it lose their jobs (G7)",
         edits: &[],
+        killers: &[library("lib", "reaper::tests::nobody_reaps_by_the_lease_before_a_lease_time_of_contact")],
+    },
+    Mutant {
+        name: "no-second-look",
+        does: "a reaper ends expired leases with the first look that sees them, and does not ask whether they could be renewed",
+        breaks: "when a full disk has space again, workers that live lose their jobs; those of a dead one are judged apart (G7, G3)",
+        edits: &[],
         killers: &[
-            library("lib", "reaper::tests::nobody_reaps_by_the_lease_before_a_lease_time_of_contact"),
-            Killer::Drill { name: "database-outage", seed: 1 },
+            library("lib", "reaper::tests::who_may_have_been_refused_its_renewals_is_not_missed"),
+            library("lib", "reaper::tests::nobody_reaps_by_the_lease_before_its_worker_had_time_to_renew"),
         ],
     },
     Mutant {
@@ -340,7 +348,7 @@ mod tests {
     #[test]
     fn every_mutant_has_a_name_of_its_own_and_a_killer() {
         let names: HashSet<&str> = ALL.iter().map(|mutant| mutant.name).collect();
-        assert_eq!((names.len(), ALL.len()), (22, 22));
+        assert_eq!((names.len(), ALL.len()), (23, 23));
         assert!(ALL.iter().all(|mutant| !mutant.killers.is_empty()));
     }
 }

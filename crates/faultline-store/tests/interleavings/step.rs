@@ -8,7 +8,7 @@ use faultline_store::enqueue::{Enqueued, enqueue};
 use faultline_store::finish::{Ending, Finish, Finished, finish};
 use faultline_store::lease::{Floors, claim, renew};
 use faultline_store::operate::{Retry, cancel, pause, resume, retry};
-use faultline_store::reap::{Reaped, bury, reap};
+use faultline_store::reap::{Reaped, bury, reap, watch};
 use faultline_store::{Error, LEASE_LOST, Session};
 use std::time::Duration;
 
@@ -93,10 +93,10 @@ pub(crate) async fn take(step: Step, actor: &Actor, case: &Case) -> Told {
         _ if knows.is_aborted => return Ok("skipped".into()),
         Step::Enqueue | Step::EnqueueOther => enqueue_keyed(step, session, knows, case).await,
         Step::Claim => take_job(session, knows, case).await,
-        Step::Reap => reap(session, std::slice::from_ref(&case.queue), &[], LOOK_AT).await.map(|reaped| moved(&reaped)),
+        Step::Reap => reap_expired(session, &case.queue).await.map(|reaped| moved(&reaped)),
         Step::Bury => {
             let mut reaped = Vec::new();
-            bury(session, &[case.first_owner], LOOK_AT, &mut reaped).await.map(|()| moved(&reaped))
+            bury(session, &[], &[case.first_owner], LOOK_AT, &mut reaped).await.map(|()| moved(&reaped))
         }
         Step::Cancel => cancel(session, "test", case.job).await.map(|answer| format!("{answer:?}")),
         Step::Retry => try_again(session, knows, case).await,
@@ -193,6 +193,12 @@ async fn try_again(session: &Session, knows: &mut Knowledge, case: &Case) -> fau
             Ok(format!("{other:?}"))
         }
     }
+}
+
+async fn reap_expired(session: &Session, queue: &str) -> Result<Vec<Reaped>, Error> {
+    let queues = [queue.to_owned()];
+    let expired = watch(session, &queues, LOOK_AT).await?.expired;
+    reap(session, &queues, &expired, LOOK_AT).await
 }
 
 fn moved(reaped: &[Reaped]) -> String {

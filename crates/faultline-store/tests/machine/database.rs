@@ -8,7 +8,7 @@ use faultline_store::enqueue::{Enqueued, enqueue, enqueue_again};
 use faultline_store::finish::{Ending, Finish, Finished, finish};
 use faultline_store::lease::{ClaimedJob, Floors, claim, recover_claim, renew};
 use faultline_store::operate::{Retry, cancel, pause, resume, retry};
-use faultline_store::reap::reap;
+use faultline_store::reap::{reap, watch};
 use faultline_store::{Database, LEASE_LOST, Plans, Session, migrate};
 use serde_json::value::RawValue;
 use std::sync::LazyLock;
@@ -188,7 +188,9 @@ impl Store {
     }
 
     async fn reap(&self) -> String {
-        let reaped = reap(&self.in_order, &[QUEUE.into()], &[], LOOK_AT).await.unwrap();
+        let queues = [QUEUE.into()];
+        let expired = watch(&self.in_order, &queues, LOOK_AT).await.unwrap().expired;
+        let reaped = reap(&self.in_order, &queues, &expired, LOOK_AT).await.unwrap();
         let mut reaped: Vec<_> = reaped.iter().map(|one| (number(one.id.0), one.state.as_str())).collect();
         reaped.sort_unstable();
         format!("{reaped:?}")

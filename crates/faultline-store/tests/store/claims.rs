@@ -1,7 +1,7 @@
 //! Claims: each job to one worker, in order, none hidden - whatever the floors say, and whatever became of an answer.
 
 use crate::common::{
-    Db, EXPIRED, LONG, LOOK_AT, QUEUE, SUCCEEDED, complete, count, end, job, lease, put, put_many, release, take,
+    Db, EXPIRED, LONG, LOOK_AT, QUEUE, SUCCEEDED, complete, count, end, job, lease, put, put_many, reap, release, take,
     value, worker,
 };
 use faultline_core::{JobId, NewJob, Start};
@@ -225,7 +225,7 @@ async fn a_recovered_claim_does_not_hold_what_was_reaped_and_claimed_by_another(
     put_many(&session, 3).await;
     let lost = lease();
     claim(&session, QUEUE, lost, worker(), EXPIRED, 3, &Floors::head()).await.unwrap();
-    faultline_store::reap::reap(&session, &[QUEUE.into()], &[], LOOK_AT).await.unwrap();
+    reap(&session, &[QUEUE.into()], &[], LOOK_AT).await.unwrap();
     assert_eq!(take(&session, 2, LONG).await.len(), 2);
     assert!(recover_claim(&session, QUEUE, lost, &Floors::head(), LOOK_AT).await.unwrap().is_empty());
 }

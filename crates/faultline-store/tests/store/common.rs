@@ -7,6 +7,7 @@ use faultline_store::enqueue::{Enqueued, enqueue};
 use faultline_store::finish::{Ending, Finish, Finished, finish};
 use faultline_store::lease::{ClaimedJob, Floors, claim};
 use faultline_store::presence::WorkerFacts;
+use faultline_store::reap::{self, Reaped, watch};
 use faultline_store::{ClientWrapper, Database, Plans, Session, migrate};
 use serde_json::value::RawValue;
 use std::future::Future;
@@ -24,6 +25,17 @@ pub(crate) const EXPIRED: Duration = Duration::ZERO;
 pub(crate) const LOOK_AT: i64 = 1_000_000;
 /// The queue of most jobs.
 pub(crate) const QUEUE: &str = "q";
+
+/// Reaps what these workers hold, and whoever holds an expired lease.
+pub(crate) async fn reap(
+    client: &ClientWrapper,
+    queues: &[String],
+    workers: &[WorkerId],
+    look_at: i64,
+) -> faultline_store::Result<Vec<Reaped>> {
+    let expired = watch(client, queues, look_at).await?.expired;
+    reap::reap(client, queues, &[workers, &expired].concat(), look_at).await
+}
 
 /// A database for one test.
 pub(crate) struct Db {

@@ -5,13 +5,13 @@
 //! time and gives the others of them back, and dies with all it holds when the poison is among them.
 
 use crate::common::{
-    BACK, Db, LONG, LOOK_AT, SUCCEEDED, complete, count, end_in, facts, facts_of, job, lease, release, worker,
+    BACK, Db, LONG, LOOK_AT, SUCCEEDED, complete, count, end_in, facts, facts_of, job, lease, reap, release, worker,
 };
 use faultline_core::{JobId, NewJob};
 use faultline_store::enqueue::enqueue;
 use faultline_store::lease::{ClaimedJob, Floors, claim};
 use faultline_store::presence::{WorkerFacts, register};
-use faultline_store::reap::{REAP_LIMIT, bury, reap, watch};
+use faultline_store::reap::{REAP_LIMIT, bury, watch};
 use faultline_store::{Plans, Session};
 use std::time::Duration;
 
@@ -92,7 +92,7 @@ impl Fleet {
             presence_server = pg_postmaster_start_time() where id = $1";
         self.session.execute(gone, &[&id.0]).await.unwrap();
         assert_eq!(watch(&self.session, &self.queues, LOOK_AT).await.unwrap().absent, [id]);
-        bury(&self.session, &[id], LOOK_AT, &mut Vec::new()).await.unwrap();
+        bury(&self.session, &[], &[id], LOOK_AT, &mut Vec::new()).await.unwrap();
     }
 
     async fn expire(&self) {

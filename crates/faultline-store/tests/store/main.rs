@@ -3,18 +3,24 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 mod ambiguous;
+mod budgets;
 mod claims;
 mod common;
+mod costs;
 mod crashes;
+mod dashboard;
 mod edges;
 mod enqueue_again;
 mod keys;
 mod limits;
+mod lists;
 mod maintain;
 mod migrate;
+mod people;
 mod plans;
 mod races;
 mod reap;
 mod roles;
+mod rollups;
 mod steps;
 mod transitions;

@@ -69,14 +69,6 @@ fn hot() -> Vec<Hot> {
             sorts: false,
         },
         Hot {
-            name: "list_jobs",
-            sql: include_str!("../../sql/list_jobs.sql"),
-            arguments: "'q', null, null, null, null, 50",
-            plans: Plans::Free,
-            index: "jobs_pkey",
-            sorts: false,
-        },
-        Hot {
             name: "insert_again",
             sql: include_str!("../../sql/enqueued_before.sql"),
             arguments: "{ids}",
@@ -116,14 +108,11 @@ impl Hot {
                 return Some(format!("{} on jobs by {index:?}", node["Node Type"]));
             }
             // An index scan without a condition walks everything.
-            if index.is_some() && node["Index Cond"].is_null() && self.name != "list_jobs" {
+            if index.is_some() && node["Index Cond"].is_null() {
                 return Some("a walk over the whole index".into());
             }
             // The scan's own condition must hold the row down, not the join above it.
-            if self.index == "jobs_pkey"
-                && self.name != "list_jobs"
-                && !node["Index Cond"].to_string().contains("id = ")
-            {
+            if self.index == "jobs_pkey" && !node["Index Cond"].to_string().contains("id = ") {
                 return Some(format!("not a look-up by id: {}", node["Index Cond"]));
             }
         }
@@ -139,7 +128,7 @@ fn is_of_jobs(node: &Value) -> bool {
     node["Relation Name"].as_str().is_some_and(|name| name.starts_with("job"))
 }
 
-fn flatten(plan: &Value, nodes: &mut Vec<Value>) {
+pub(crate) fn flatten(plan: &Value, nodes: &mut Vec<Value>) {
     let mut own = plan.clone();
     own.as_object_mut().unwrap().remove("Plans");
     nodes.push(own);
@@ -148,7 +137,7 @@ fn flatten(plan: &Value, nodes: &mut Vec<Value>) {
     }
 }
 
-async fn explained(session: &Client, sql: &str) -> String {
+pub(crate) async fn explained(session: &Client, sql: &str) -> String {
     let messages = session.simple_query(sql).await.unwrap();
     let row = messages.into_iter().find_map(|message| match message {
         tokio_postgres::SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
@@ -178,8 +167,7 @@ async fn fill(client: &Client, jobs: i32) {
 
 async fn problems(db: &Db, world: &str) -> Vec<String> {
     let mut found = Vec::new();
-    // A list is for people, and planned freely for its filters: right where the statistics are, good enough elsewhere.
-    for hot in hot().into_iter().filter(|hot| hot.name != "list_jobs" || world == "full, analyzed") {
+    for hot in hot() {
         let session = db.session_with(hot.plans).await;
         for mode in ["force_generic_plan", "force_custom_plan"] {
             if let Some(problem) = hot.problem(&hot.nodes(&session, mode).await) {

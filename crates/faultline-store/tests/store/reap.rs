@@ -1,14 +1,14 @@
 //! Reaping: no lease ends early, none of a live worker, none that was renewed; nothing is lost or hidden.
 
 use crate::common::{
-    DEADLINE, Db, EXPIRED, LONG, LOOK_AT, QUEUE, SUCCEEDED, complete, connect, count, end, facts, facts_of, job, put,
-    put_many, running, take, take_for, until, value, worker,
+    DEADLINE, Db, EXPIRED, LONG, LOOK_AT, QUEUE, SUCCEEDED, complete, connect, count, end, facts, facts_of, job, lease,
+    put, put_many, reap, running, take, take_for, until, value, worker,
 };
 use faultline_core::{JobId, NewJob, State, WorkerId};
-use faultline_store::lease::renew;
-use faultline_store::presence::{register, stop};
-use faultline_store::reap::{REAP_LIMIT, Reaped, bury, reap, watch};
-use faultline_store::{Database, Plans, Session};
+use faultline_store::lease::{Floors, claim, renew};
+use faultline_store::presence::{WorkerFacts, register, stop};
+use faultline_store::reap::{REAP_LIMIT, Reaped, bury, reap as reap_of, rehearse, watch};
+use faultline_store::{Database, Error, Plans, Session};
 use std::collections::HashSet;
 
 fn queues() -> Vec<String> {
@@ -21,7 +21,7 @@ fn told(reaped: &[Reaped]) -> Vec<(JobId, State)> {
 
 async fn buried(session: &Session, id: WorkerId) -> Vec<(JobId, State)> {
     let mut reaped = Vec::new();
-    bury(session, &[id], LOOK_AT, &mut reaped).await.unwrap();
+    bury(session, &queues(), &[id], LOOK_AT, &mut reaped).await.unwrap();
     told(&reaped)
 }
 
@@ -65,7 +65,7 @@ async fn a_lease_that_lasts_is_not_reaped_however_often_one_tries() {
     for absent in [vec![], vec![worker()]] {
         assert_eq!(reap(&session, &queues(), &absent, LOOK_AT).await.unwrap(), []);
     }
-    assert_eq!(watch(&session, &queues(), LOOK_AT).await.unwrap().expired, Vec::<String>::new());
+    assert_eq!(watch(&session, &queues(), LOOK_AT).await.unwrap().expired, []);
     assert_eq!(end(&session, &held, complete()).await, SUCCEEDED);
 }
 
@@ -74,10 +74,10 @@ async fn an_expired_lease_that_was_renewed_is_not_reaped() {
     let db = Db::migrated();
     let session = reaper(&db).await;
     let held = running(&session, &job(), EXPIRED).await;
-    assert_eq!(watch(&session, &queues(), LOOK_AT).await.unwrap().expired, queues());
+    assert_eq!(watch(&session, &queues(), LOOK_AT).await.unwrap().expired.len(), 1);
     assert_eq!(renew(&session, QUEUE, &[(held.id, held.lease_id)], LONG).await.unwrap().len(), 1);
     assert_eq!(reap(&session, &queues(), &[], LOOK_AT).await.unwrap(), []);
-    assert_eq!(watch(&session, &queues(), LOOK_AT).await.unwrap().expired, Vec::<String>::new());
+    assert_eq!(watch(&session, &queues(), LOOK_AT).await.unwrap().expired, []);
 }
 
 #[tokio::test]
@@ -220,6 +220,80 @@ async fn a_worker_without_presence_is_never_taken_for_absent() {
     assert_eq!(count(&session, "faultline.workers where stopped_at is null").await, 1);
 }
 
+#[tokio::test]
+async fn only_who_was_missed_is_reaped() {
+    let db = Db::migrated();
+    let session = reaper(&db).await;
+    let (missed, other) = (worker(), worker());
+    put_many(&session, 2).await;
+    let lost = take_for(&session, missed, 1, EXPIRED).await.remove(0);
+    take_for(&session, other, 1, EXPIRED).await;
+    assert_eq!(watch(&session, &queues(), LOOK_AT).await.unwrap().expired.len(), 2);
+    let reaped = reap_of(&session, &queues(), &[missed], LOOK_AT).await.unwrap();
+    assert_eq!(told(&reaped), [(lost.id, State::Queued)]);
+    assert_eq!(watch(&session, &queues(), LOOK_AT).await.unwrap().expired, [other]);
+}
+
+/// What fell with one worker is judged together, whatever queues its reaper looks after.
+#[tokio::test]
+async fn a_missed_worker_loses_its_expired_jobs_in_every_queue_that_it_polls() {
+    let db = Db::migrated();
+    let session = reaper(&db).await;
+    let id = worker();
+    let polled = vec![QUEUE.to_owned(), "other".into()];
+    register(&session, &WorkerFacts { queues: polled.clone(), ..facts_of(id) }, false).await.unwrap();
+    for queue in &polled {
+        let job = NewJob { queue: queue.clone(), ..job() };
+        put(&session, &job).await;
+        let claimed = claim(&session, queue, lease(), id, EXPIRED, 1, &Floors::head()).await.unwrap();
+        assert_eq!(claimed.len(), 1);
+    }
+    assert_eq!(buried(&session, id).await.len(), 2);
+    assert_eq!(count(&session, "faultline.workers where stopped_at is null").await, 1, "its session was not missed");
+}
+
+/// Whoever is blamed must have been able to act: what its sign of life would write can be written.
+#[tokio::test]
+async fn a_rehearsal_fails_where_a_renewal_would_and_leaves_nothing() {
+    let db = Db::migrated();
+    let session = reaper(&db).await;
+    let id = worker();
+    register(&session, &facts_of(id), false).await.unwrap();
+    put_many(&session, 2).await;
+    take_for(&session, id, 1, EXPIRED).await;
+    let rows = "select string_agg(j::text, ' ' order by j.id) || (select w::text from faultline.workers w) from faultline.jobs j";
+    let before: String = value(&session, rows, &[]).await;
+    rehearse(&session, &queues(), &[id], LOOK_AT).await.unwrap();
+    assert_eq!(value::<String>(&session, rows, &[]).await, before);
+    let refuse = "create function refuse() returns trigger language plpgsql
+        as $$ begin raise exception 'no space left' using errcode = '53100'; end $$";
+    session.batch_execute(refuse).await.unwrap();
+    for table in ["jobs", "workers"] {
+        let trigger = format!("create trigger refuse before update on faultline.{table}");
+        session.batch_execute(&format!("{trigger} for each row execute function refuse()")).await.unwrap();
+        let answer = rehearse(&session, &queues(), &[id], LOOK_AT).await;
+        assert!(matches!(&answer, Err(Error::Refused { code, .. }) if code == "53100"), "{table}: {answer:?}");
+        rehearse(&session, &queues(), &[worker()], LOOK_AT).await.unwrap();
+        session.batch_execute(&format!("drop trigger refuse on faultline.{table}")).await.unwrap();
+    }
+    rehearse(&session, &queues(), &[id], LOOK_AT).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_rehearsal_waits_for_nobody() {
+    let db = Db::migrated();
+    let (session, holder) = (reaper(&db).await, db.session().await);
+    let id = worker();
+    register(&session, &facts_of(id), false).await.unwrap();
+    put(&session, &job()).await;
+    take_for(&session, id, 1, EXPIRED).await;
+    holder
+        .batch_execute("begin; select from faultline.jobs for update; select from faultline.workers for update")
+        .await
+        .unwrap();
+    tokio::time::timeout(DEADLINE, rehearse(&session, &queues(), &[id], LOOK_AT)).await.unwrap().unwrap();
+}
+
 /// The row of the lease decides, whatever became of the row of its worker: it may have been pruned, or never written.
 #[tokio::test]
 async fn a_job_whose_worker_left_no_row_is_reaped_all_the_same() {
@@ -312,7 +386,7 @@ async fn a_paused_queue_is_reaped_all_the_same() {
     let held = running(&session, &job(), EXPIRED).await;
     faultline_store::operate::pause(&session, "test", QUEUE, None).await.unwrap();
     let seen = watch(&session, &queues(), LOOK_AT).await.unwrap();
-    assert_eq!((seen.due, seen.expired), (vec![], queues()));
+    assert_eq!((seen.due, seen.expired.len()), (vec![], 1));
     assert_eq!(told(&reap(&session, &queues(), &[], LOOK_AT).await.unwrap()), [(held.id, State::Queued)]);
 }
 

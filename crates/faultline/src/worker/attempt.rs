@@ -19,6 +19,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
+use tracing::Span;
 
 /// Why a strict worker gives a job back.
 const OVERDUE: &str = "no renewal of the lease was answered in time";
@@ -97,6 +98,19 @@ pub(crate) enum Verdict {
     SeeTransaction,
     /// The lease is lost: nothing is left to tell.
     Lost,
+}
+
+/// The span of an attempt: what the handler logs has its fields, what it enqueues is below it.
+pub(crate) fn span(run: &Run) -> Span {
+    faultline_trace::attempt(&faultline_trace::Attempt {
+        job: run.id(),
+        attempt: run.attempt(),
+        lease: run.lease_id(),
+        worker: run.worker_id(),
+        queue: run.queue(),
+        kind: run.kind(),
+        headers: run.headers(),
+    })
 }
 
 /// Runs the handler to its end, in strict mode to the local deadline of its lease at most. `fraction` is a uniform random number

@@ -14,18 +14,20 @@ use crate::worker::deadline::{BootTime, Deadline};
 use crate::worker::finish::{Ended, Finisher};
 use crate::worker::isolation::{ISOLATE_AFTER_CRASHES, ISOLATION_DELAY, Isolation};
 use crate::worker::rescue::Sent;
-use crate::worker::{Shared, Wake};
+use crate::worker::{LAST_WORDS, Shared, Wake};
 use faultline_core::LeaseId;
 use faultline_metrics::{Cause, Held, KindMetrics, MAX_KINDS, Operation, QueueMetrics, Resolution};
 use faultline_store::finish::{Ending, Finish};
 use faultline_store::lease::{ClaimedJob, Floors, claim, recover_claim};
 use faultline_store::{Error, Plans, Result};
+use faultline_trace::{Batch, Deed, TraceContext};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
+use tracing::{Instrument, Span};
 
 /// Jobs that one statement claims at most.
 const CLAIM_LIMIT: usize = 1000;
@@ -39,8 +41,9 @@ const SWEEP_SHARE: u32 = 20;
 pub(crate) const RECOVER_BEYOND: i64 = 100_000;
 /// How long a job of an unknown kind waits before it is offered again; for people to deploy the handler.
 const UNKNOWN_KIND_DELAY: Duration = Duration::from_secs(30);
-/// How long a draining worker tries to find out about a lost claim.
-const LAST_RECOVERY: Duration = Duration::from_secs(5);
+
+/// How a trace names the outcome of an attempt whose lease was lost.
+pub(crate) const LEASE_LOST: &str = "lease_lost";
 
 /// The loop of one queue.
 struct Claimer {
@@ -109,7 +112,7 @@ impl Claimer {
                 }
                 Err(error) => {
                     let wait = pause.next();
-                    tracing::warn!(queue = %self.queue, %error, ?wait, "could not claim; trying again");
+                    tracing::warn!(queue = %self.queue, worker = %self.shared.id, %error, ?wait, "could not claim; trying again");
                     more = true;
                     tokio::select! {
                         biased;
@@ -158,16 +161,19 @@ impl Claimer {
         }
         // While claims come back full, something is always due; the sweep in its turn is enough then.
         let due = !more && self.wake.due.swap(false, Ordering::AcqRel);
-        let began = Instant::now();
+        let (began, batch) = (Instant::now(), Batch::begin());
         let sweep = due || began >= self.next_sweep;
         let (lease_id, claimed, deadline) =
             self.claim(free, if sweep { Floors::head() } else { self.floors.clone() }).await?;
         let took = began.elapsed();
         self.metrics.claim_duration.observe(took);
-        let (jobs, took_us) = (claimed.len(), took.as_micros());
-        tracing::debug!(name: "claimed", queue = %self.queue, lease = %lease_id, jobs, took_us, "claimed");
+        let (jobs, took_us, worker) = (claimed.len(), took.as_micros(), self.shared.id);
+        tracing::debug!(name: "claimed", queue = %self.queue, lease = %lease_id, %worker, jobs, took_us, "claimed");
         if claimed.is_empty() {
             self.metrics.empty_claims.inc();
+        } else {
+            let contexts = claimed.iter().map(|job| TraceContext::of_headers(job.headers.as_deref()));
+            batch.done(Deed::Claim, &self.queue, worker, jobs, contexts);
         }
         let was_full = claimed.len() >= free;
         self.floors.after(&claimed, sweep && was_full);
@@ -191,7 +197,7 @@ impl Claimer {
         match &answer {
             Ok(_) => {}
             Err(Error::Indeterminate { .. }) => {
-                tracing::warn!(queue = %self.queue, lease = %lease_id, "the answer of a claim was lost");
+                tracing::warn!(queue = %self.queue, lease = %lease_id, worker = %self.shared.id, "the answer of a claim was lost");
                 self.shared.client.metrics().engine().indeterminate(Operation::Claim);
                 self.unanswered = Some(Unanswered { lease_id, floors, deadline: deadline.clone() });
             }
@@ -202,8 +208,8 @@ impl Claimer {
 
     /// A claim whose answer was lost took these jobs.
     fn found_out(&mut self, lease_id: LeaseId, found: &[ClaimedJob]) {
-        let jobs = found.len();
-        tracing::info!(queue = %self.queue, lease = %lease_id, jobs, "found out about a claim whose answer was lost");
+        let (jobs, worker) = (found.len(), self.shared.id);
+        tracing::info!(queue = %self.queue, lease = %lease_id, %worker, jobs, "found out about a claim whose answer was lost");
         self.unanswered = None;
         let resolution = if found.is_empty() { Resolution::DidNotHappen } else { Resolution::Happened };
         self.shared.client.metrics().engine().resolved(Operation::Claim, resolution);
@@ -295,7 +301,8 @@ impl Claimer {
         let stop = shared.registry.insert(job.id, job.lease_id, self.queue.clone(), deadline);
         let Some(handler) = shared.handlers.get(&job.kind).cloned() else {
             let reason = format!("this worker has no handler for kind {}", job.kind);
-            tracing::warn!(job = %job.id, kind = job.kind, "no handler for this kind; the job is put back");
+            let (queue, worker) = (&self.queue, shared.id);
+            tracing::warn!(job = %job.id, kind = job.kind, %queue, %worker, "no handler for this kind; the job is put back");
             return self.put_back(&job, kind, Some(UNKNOWN_KIND_DELAY), reason, Cause::UnknownKind);
         };
         // A recovered claim may exceed the slots for a moment.
@@ -330,12 +337,12 @@ impl Claimer {
         let delay = delay.map(|delay| delay.mul_f64(self.shared.client.chance().within(0.5..1.5)));
         let finish = Finish { id: job.id, lease_id: job.lease_id, ending: Ending::Release { delay, reason } };
         self.shared.registry.finishing(job.id, job.lease_id);
-        Ended { queue: self.queue.clone(), finish, kind, cause: Some(cause) }
+        Ended { queue: self.queue.clone(), finish, kind, cause: Some(cause), span: Span::none() }
     }
 
     /// A draining worker gives back what a lost claim may hold.
     async fn recover_before_the_end(&mut self) {
-        let until = Instant::now() + LAST_RECOVERY;
+        let until = Instant::now() + LAST_WORDS;
         let mut pause = self.link.pause();
         while let Some(Unanswered { lease_id, floors, deadline }) = self.unanswered.clone() {
             let queue = self.queue.clone();
@@ -351,7 +358,8 @@ impl Claimer {
                 }
                 Err(error) if Instant::now() >= until => {
                     self.shared.client.metrics().engine().resolved(Operation::Claim, Resolution::Unknown);
-                    tracing::warn!(%error, "a claim whose answer was lost stays unknown; its jobs will be recovered");
+                    let (queue, worker) = (&self.queue, self.shared.id);
+                    tracing::warn!(%queue, lease = %lease_id, %worker, %error, "a claim whose answer was lost stays unknown; its jobs will be recovered");
                     return;
                 }
                 Err(_) => tokio::time::sleep(pause.next()).await,
@@ -376,22 +384,27 @@ async fn run_one(attempt: Attempt, held: (Option<OwnedSemaphorePermit>, Option<I
     let fraction = shared.client.chance().within(0.0..1.0);
     #[cfg(feature = "mutants")]
     let fraction = if faultline_store::mutants::on("no-jitter") { 1.0 } else { fraction };
+    let span = attempt::span(&run);
     let began = Instant::now();
-    let verdict = attempt::run(&handler, run.clone(), shared.strict, fraction).await;
+    let verdict = attempt::run(&handler, run.clone(), shared.strict, fraction).instrument(span.clone()).await;
     kind.ran(began.elapsed());
     shared.registry.finishing(id, lease_id);
     drop(held);
     match verdict {
         Verdict::End(ending, cause) => {
-            finisher.end(Ended { queue, finish: Finish { id, lease_id, ending }, kind, cause }).await;
+            finisher.end(Ended { queue, finish: Finish { id, lease_id, ending }, kind, cause, span }).await;
         }
-        Verdict::SeeTransaction => finisher.see_transaction(&shared, queue, kind, &run, fraction).await,
+        Verdict::SeeTransaction => finisher.see_transaction(&shared, queue, kind, &run, fraction, span).await,
         Verdict::Lost => {
             if let Some(metrics) = shared.metrics.get(&queue) {
                 metrics.leases_lost.inc();
             }
             shared.counters.leases_lost.fetch_add(1, Ordering::Relaxed);
-            tracing::warn!(job = %id, lease = %lease_id, "the lease was lost; the handler was stopped");
+            tracing::warn!(parent: &span, job = %id, lease = %lease_id, "the lease was lost; the handler was stopped");
+            faultline_trace::ended(
+                &span,
+                &faultline_trace::Ended { outcome: LEASE_LOST, error: Some((LEASE_LOST, "the lease was lost")) },
+            );
         }
     }
 }

@@ -9,10 +9,12 @@ use crate::link::Link;
 use crate::run::Run;
 use crate::worker::Shared;
 use crate::worker::attempt::ending;
+use crate::worker::claim::LEASE_LOST;
 use faultline_core::{State, text};
 use faultline_metrics::{Cause, End, Held, KindMetrics, Metrics, Operation, Resolution};
 use faultline_store::finish::{Ending, Finish, Finished, finish, look};
 use faultline_store::{Error, Plans};
+use faultline_trace::{Batch, Deed, TraceContext};
 use std::borrow::Borrow;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -20,6 +22,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tracing::Span;
 
 /// Attempts that one statement ends at most.
 const FINISH_LIMIT: usize = 1000;
@@ -33,6 +36,8 @@ pub(crate) struct Ended {
     pub(crate) kind: Arc<KindMetrics>,
     /// Why it failed or was given back.
     pub(crate) cause: Option<Cause>,
+    /// That of the attempt, which ends with the database's word. None if its handler was never called.
+    pub(crate) span: Span,
 }
 
 /// One that waits for the database's word.
@@ -78,7 +83,7 @@ impl Finisher {
                 true
             }
             Err(error) => {
-                tracing::warn!(%queue, waiting = ended.len(), %error, "could not end attempts; they wait with others");
+                tracing::warn!(%queue, worker = %shared.id, waiting = ended.len(), %error, "could not end attempts; they wait with others");
                 for ended in ended {
                     self.end(ended).await;
                 }
@@ -97,6 +102,7 @@ impl Finisher {
         kind: Arc<KindMetrics>,
         run: &Run,
         fraction: f64,
+        span: Span,
     ) {
         let (id, lease_id) = (run.id(), run.lease_id());
         let mut pause = self.link.pause();
@@ -108,11 +114,11 @@ impl Finisher {
         };
         if let Some(answer) = seen {
             let finish = Finish { id, lease_id, ending: Ending::Complete(None) };
-            return settle(shared, &Ended { queue, finish, kind, cause: None }, answer);
+            return settle(shared, &Ended { queue, finish, kind, cause: None, span }, answer);
         }
         let failure = Failure::new("complete_in was called, but its transaction was not committed");
         let finish = Finish { id, lease_id, ending: ending(run, &failure, fraction) };
-        self.end(Ended { queue, finish, kind, cause: Some(Cause::Error) }).await;
+        self.end(Ended { queue, finish, kind, cause: Some(Cause::Error), span }).await;
     }
 }
 
@@ -144,12 +150,15 @@ async fn flush(shared: &Shared, link: &Link, queue: &Arc<str>, waiting: Vec<Wait
     let mut parts = VecDeque::from([waiting]);
     let mut unanswered = 0;
     while let Some(mut part) = parts.pop_front() {
+        let batch = Batch::begin();
         match link.call(async |session| finish(session, queue, &part).await).await {
             Ok(answers) => {
                 pause.reset();
                 for _ in 0..std::mem::take(&mut unanswered) {
                     metrics.resolved(Operation::Finish, Resolution::Answered);
                 }
+                let contexts = part.iter().map(|waiting| TraceContext::of_span(&waiting.ended.span));
+                batch.done(Deed::Finish, queue, shared.id, part.len(), contexts);
                 for (waiting, answer) in part.iter().zip(answers) {
                     settle(shared, &waiting.ended, answer);
                 }
@@ -161,7 +170,7 @@ async fn flush(shared: &Shared, link: &Link, queue: &Arc<str>, waiting: Vec<Wait
             }
             Err(error) if error.is_about_data() => {
                 let ended = &mut part[0].ended;
-                tracing::error!(job = %ended.finish.id, %error, "the end of an attempt can't be stored; the attempt fails instead");
+                tracing::error!(parent: &ended.span, job = %ended.finish.id, %error, "the end of an attempt can't be stored; the attempt fails instead");
                 ended.finish.ending = unstorable(&ended.finish.ending, &error.to_string());
                 ended.cause.get_or_insert(Cause::Error);
                 parts.push_front(part);
@@ -171,12 +180,14 @@ async fn flush(shared: &Shared, link: &Link, queue: &Arc<str>, waiting: Vec<Wait
                 if matches!(error, Error::Indeterminate { .. }) {
                     metrics.indeterminate(Operation::Finish);
                     unanswered += 1;
-                    for Finish { id, lease_id, .. } in part.iter().map(Borrow::<Finish>::borrow) {
-                        tracing::debug!(job = %id, lease = %lease_id, "the answer of a finish was lost");
+                    for Ended { span, finish: Finish { id, lease_id, .. }, .. } in
+                        part.iter().map(|waiting| &waiting.ended)
+                    {
+                        tracing::debug!(parent: span, job = %id, lease = %lease_id, "the answer of a finish was lost");
                     }
                 }
                 let wait = pause.next();
-                tracing::warn!(%queue, waiting = part.len(), %error, ?wait, "could not end attempts; trying again");
+                tracing::warn!(%queue, worker = %shared.id, waiting = part.len(), %error, ?wait, "could not end attempts; trying again");
                 parts.push_front(part);
                 tokio::time::sleep(wait).await;
             }
@@ -204,8 +215,10 @@ fn settle(shared: &Shared, ended: &Ended, answer: Finished) {
     let count = |counter: &AtomicU64| counter.fetch_add(1, Ordering::Relaxed);
     shared.registry.remove(finish.id, finish.lease_id);
     if let Finished::Moved(state) = answer {
-        ended.kind.ended(end_of(&finish.ending, state), ended.cause);
-        tracing::debug!(job = %finish.id, lease = %finish.lease_id, state = state.as_str(), "the finish was answered");
+        let end = end_of(&finish.ending, state);
+        ended.kind.ended(end, ended.cause);
+        tell(ended, end.outcome());
+        tracing::debug!(parent: &ended.span, job = %finish.id, lease = %finish.lease_id, state = state.as_str(), "the finish was answered");
     }
     match answer {
         Finished::Moved(State::Succeeded) => count(&counters.succeeded),
@@ -221,13 +234,26 @@ fn settle(shared: &Shared, ended: &Ended, answer: Finished) {
             }
         }
         Finished::LeaseLost => {
-            tracing::warn!(job = %finish.id, lease = %finish.lease_id, "the finish was refused: the lease was lost");
+            tracing::warn!(parent: &ended.span, job = %finish.id, lease = %finish.lease_id, "the finish was refused: the lease was lost");
+            tell(ended, LEASE_LOST);
             if let Some(metrics) = shared.metrics.get(queue) {
                 metrics.refused.inc();
             }
             count(&counters.leases_lost)
         }
     };
+}
+
+/// Ends the span of the attempt. What its handler said counts only if the database took it.
+fn tell(ended: &Ended, outcome: &'static str) {
+    let error = match &ended.finish.ending {
+        _ if outcome == LEASE_LOST => Some((LEASE_LOST, "the finish was refused: the lease was lost")),
+        Ending::Fail { error, .. } | Ending::FailForGood { error, .. } => {
+            ended.cause.map(|cause| (cause.word(), error.as_str()))
+        }
+        Ending::Complete(_) | Ending::Release { .. } | Ending::Snooze(_) => None,
+    };
+    faultline_trace::ended(&ended.span, &faultline_trace::Ended { outcome, error });
 }
 
 /// What the state of a job says of the attempt that it was left by: a success stays one, whatever the handler said after it.

@@ -19,6 +19,7 @@ mod finish;
 mod isolation;
 pub(crate) mod registry;
 mod renew;
+mod report;
 mod rescue;
 
 use crate::client::Client;
@@ -56,8 +57,8 @@ const MIN_LEASE_TTL: Duration = Duration::from_millis(300);
 const MAX_LEASE_TTL: Duration = Duration::from_secs(3600);
 /// Jobs of one worker that run at once, at most: each is held in memory with its payload.
 const MAX_SLOTS: usize = 100_000;
-/// After the grace, how long stopped handlers may take to reach their next await; then the last finishes to be told; then the
-/// loops to say goodbye.
+/// After the word to stop, how long a worker tries to find out about a lost claim. After the grace, how long stopped handlers may
+/// take to reach their next await; then the last finishes to be told; then the loops to say goodbye.
 const LAST_WORDS: Duration = Duration::from_secs(10);
 
 /// Runs handlers for the jobs of some queues.
@@ -302,6 +303,7 @@ impl Worker {
         let stop_services = CancellationToken::new();
         let renewal = renew::start(shared.clone(), facts.clone(), stop_services.clone());
         let reaper = tokio::spawn(reap(shared.clone(), facts.queues.clone(), stop_services.clone()));
+        let reports = tokio::spawn(report::run(shared.clone(), stop_services.clone()));
         let (finisher, finishing) = finish::start(shared.clone());
         let claims = TaskTracker::new();
         for (queue, slots) in &queues {
@@ -336,8 +338,8 @@ impl Worker {
             tracing::warn!(worker = %shared.id, "the last finishes could not be told; their jobs will be recovered");
         }
         stop_services.cancel();
-        // Both end by themselves within the time limit of their last statement.
-        let _ = tokio::time::timeout(LAST_WORDS, async { tokio::join!(reaper, renewal) }).await;
+        // All end by themselves within the time limit of their last statement.
+        let _ = tokio::time::timeout(LAST_WORDS, async { tokio::join!(reaper, renewal, reports) }).await;
         let summary = shared.counters.summary();
         tracing::info!(worker = %shared.id, ?summary, "the worker has stopped");
         Ok(summary)

@@ -1,4 +1,4 @@
-//! The demonstration worker of `faultline dev`: a process of its own, started again when it dies.
+//! The demonstration workers of `faultline dev`: processes of their own, started again when they die.
 
 use crate::cli::{Global, LogFormat};
 use crate::commands::health::ask;
@@ -24,11 +24,12 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const LOOK_LIMIT: Duration = Duration::from_secs(1);
 /// Bytes of the worker's metrics at most.
 const METRICS_BYTES: usize = 4 * 1024 * 1024;
-/// Jobs at once: demonstrations mostly wait.
-const CONCURRENCY: &str = "100";
 
-/// How to start the worker.
+/// How to start a worker.
 pub(super) struct Demo {
+    /// Its name in the log and in the metrics.
+    name: &'static str,
+    queues: String,
     program: PathBuf,
     url: String,
     log: Option<String>,
@@ -36,14 +37,22 @@ pub(super) struct Demo {
 }
 
 impl Demo {
-    pub(super) fn new(url: &str, global: &Global) -> Result<Self> {
+    /// One for these queues, as `faultline work --queue` takes them.
+    pub(super) fn new(name: &'static str, queues: String, url: &str, global: &Global) -> Result<Self> {
         let program = std::env::current_exe().context("cannot tell where this program is")?;
-        Ok(Self { program, url: url.to_owned(), log: global.log.clone(), json: global.log_format == LogFormat::Json })
+        Ok(Self {
+            name,
+            queues,
+            program,
+            url: url.to_owned(),
+            log: global.log.clone(),
+            json: global.log_format == LogFormat::Json,
+        })
     }
 
     fn start(&self) -> std::io::Result<Child> {
         let mut command = Command::new(&self.program);
-        command.args(["work", "--demo", "--exit-with-parent", "--concurrency", CONCURRENCY, "--grace", GRACE]);
+        command.args(["work", "--demo", "--exit-with-parent", "--queue", &self.queues, "--grace", GRACE]);
         command.args(["--metrics", "127.0.0.1:0"]);
         command.args(["--log-format", if self.json { "json" } else { "text" }]);
         if let Some(log) = &self.log {
@@ -64,8 +73,8 @@ impl Demo {
 pub(super) async fn supervise(demo: Demo, metrics: Metrics, stop: CancellationToken) {
     while !stop.is_cancelled() {
         match demo.start() {
-            Ok(child) => run(child, &metrics, &stop).await,
-            Err(error) => tracing::error!("the demo worker does not start: {error}"),
+            Ok(child) => run(demo.name, child, &metrics, &stop).await,
+            Err(error) => tracing::error!(process = demo.name, "the demo worker does not start: {error}"),
         }
         tokio::select! {
             () = stop.cancelled() => {}
@@ -74,15 +83,15 @@ pub(super) async fn supervise(demo: Demo, metrics: Metrics, stop: CancellationTo
     }
 }
 
-async fn run(mut child: Child, metrics: &Metrics, stop: &CancellationToken) {
+async fn run(name: &'static str, mut child: Child, metrics: &Metrics, stop: &CancellationToken) {
     let pid = child.id();
     // Held until it has ended, since its end stops the worker; `wait` would close it first.
     let stdin = child.stdin.take();
-    let shown = child.stdout.take().map(|stdout| tokio::spawn(show(stdout, metrics.clone())));
-    tracing::info!(pid, "the demo worker runs");
+    let shown = child.stdout.take().map(|stdout| tokio::spawn(show(name, stdout, metrics.clone())));
+    tracing::info!(process = name, pid, "the demo worker runs");
     tokio::select! {
         ended = child.wait() => {
-            tracing::warn!(pid, "the demo worker has ended ({}); another one is started", describe(ended));
+            tracing::warn!(process = name, pid, "the demo worker has ended ({}); another one is started", describe(ended));
         }
         () = stop.cancelled() => drain(child).await,
     }
@@ -91,19 +100,19 @@ async fn run(mut child: Child, metrics: &Metrics, stop: &CancellationToken) {
         shown.abort();
         // It has ended when nothing can follow what is said here.
         let _ = shown.await;
-        metrics.show_beside("worker", None);
+        metrics.show_beside(name, None);
     }
 }
 
 /// Shows the worker's metrics with ours. It says where they are.
-async fn show(stdout: ChildStdout, metrics: Metrics) {
+async fn show(name: &'static str, stdout: ChildStdout, metrics: Metrics) {
     let mut lines = BufReader::new(stdout).lines();
     while let Ok(Some(line)) = lines.next_line().await {
         let Some(url) = line.strip_prefix("metrics ").and_then(|url| url.parse::<http::Uri>().ok()) else { continue };
         loop {
             // One that is dying has nothing to show.
             if let Ok(Ok((_, text))) = tokio::time::timeout(LOOK_LIMIT, ask(&url, METRICS_BYTES)).await {
-                metrics.show_beside("worker", Some(text));
+                metrics.show_beside(name, Some(text));
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }

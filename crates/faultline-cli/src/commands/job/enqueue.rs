@@ -1,5 +1,6 @@
 //! `faultline job enqueue`.
 
+use crate::attempt::TRACE_VARIABLES;
 use crate::cli::{self, Global};
 use crate::connection::{self, url};
 use crate::exit::{Done, usage};
@@ -10,6 +11,7 @@ use faultline::{Client, Enqueue, Enqueued, Error, JobId};
 use faultline_core::{json, limits};
 use faultline_store::Database;
 use faultline_store::enqueue::notify;
+use faultline_trace::TraceContext;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -63,7 +65,7 @@ pub(crate) struct Options {
     /// The largest wait before any retry [default: 10m]
     #[arg(long, value_name = "DURATION", value_parser = cli::duration)]
     backoff_cap: Option<Duration>,
-    /// Trace context and tags: a JSON object, such as {"traceparent":"00-…"}
+    /// Trace context and tags: a JSON object, such as {"traceparent":"00-…"} [traceparent also: TRACEPARENT]
     #[arg(long, value_name = "JSON")]
     headers: Option<String>,
 }
@@ -127,10 +129,22 @@ fn with_options<'a>(mut job: Enqueue<'a>, options: &Options) -> anyhow::Result<E
         let cap = options.backoff_cap.unwrap_or(millis(limits::DEFAULT_BACKOFF_CAP_MS));
         job = job.backoff(base, cap);
     }
-    if let Some(headers) = &options.headers {
-        job = job.headers(parsed("--headers", headers, limits::MAX_HEADERS_BYTES)?);
+    if let Some(headers) = headers(options)? {
+        job = job.headers(headers);
     }
     Ok(job)
+}
+
+/// What is given, and the trace context that whoever runs this command is in: `work --exec` hands it to handlers.
+fn headers(options: &Options) -> anyhow::Result<Option<Box<RawValue>>> {
+    let given = options.headers.as_ref();
+    let given = given.map(|headers| parsed("--headers", headers, limits::MAX_HEADERS_BYTES)).transpose()?;
+    let [parent, state] = TRACE_VARIABLES.map(|name| std::env::var(name).ok());
+    let context = parent.and_then(|parent| TraceContext::parse(&parent, state.as_deref()));
+    Ok(match context {
+        Some(context) => context.add_to(given),
+        None => given,
+    })
 }
 
 /// The payload itself, or standard input for `-`. Reads one byte more than a payload may have, so that too much is seen.

@@ -17,6 +17,8 @@ use std::time::{Duration, Instant};
 
 /// Between two looks at a job whose end is awaited.
 const LOOK_EVERY: Duration = Duration::from_millis(150);
+/// How long a list is searched for jobs that match, before it says how far it has come.
+const SEARCH_TIME: Duration = Duration::from_secs(5);
 /// Characters of a payload or a result for people; the whole of it is in the JSON.
 const VALUE_CHARS: usize = 2000;
 
@@ -66,15 +68,19 @@ pub(super) async fn list(connection: &Connection, format: Format, filters: &Filt
         states: (!filters.state.is_empty()).then(|| filters.state.clone()),
         key: filters.key.clone(),
         before: filters.cursor,
+        ..Filter::default()
     };
     let limit = usize::from(filters.limit);
-    let jobs = connection.run(async |client| read::list(client, &filter, limit).await).await?;
-    let next_cursor = jobs.last().filter(|_| jobs.len() == limit).map(|job| job.id.to_string());
-    let table = table(&jobs);
-    let views: Vec<JobView> = jobs.into_iter().map(JobView::from).collect();
+    let page = connection.run(async |client| read::page_within(client, &filter, limit, SEARCH_TIME).await).await?;
+    let next_cursor = page.next.map(|id| id.to_string());
+    let table = table(&page.jobs);
+    let views: Vec<JobView> = page.jobs.into_iter().map(JobView::from).collect();
     output::list(format, "jobs", &views, next_cursor.as_deref(), &table)?;
     if let (Format::Table, Some(cursor)) = (format, next_cursor) {
-        output::line(&format!("… more with --cursor {cursor}"))?;
+        output::line(&match page.searched_to {
+            Some(at) => format!("… searched back to {}; go on with --cursor {cursor}", time(at)),
+            None => format!("… more with --cursor {cursor}"),
+        })?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -95,7 +101,7 @@ pub(super) async fn explain(connection: &Connection, format: Format, id: JobId) 
     let reasons = match waiting {
         // It may have ended between the two looks.
         Some(waiting) if waiting.state == job.state => waiting.reasons,
-        _ => vec![how_it_ended(&job)],
+        _ => vec![read::how_it_ended(&job)],
     };
     let timeline = watch::timeline(connection, &job).await?;
     let mut text = format!("job {id} ({} in queue {}) is {}:", job.kind, job.queue, job.state);
@@ -104,16 +110,6 @@ pub(super) async fn explain(connection: &Connection, format: Format, id: JobId) 
     timeline.iter().for_each(|event| text.push_str(&format!("\n  {event}")));
     output::answer(format, &Explanation { id, state: job.state, reasons, timeline }, &text)?;
     Ok(ExitCode::SUCCESS)
-}
-
-fn how_it_ended(job: &Job) -> String {
-    let attempts = format!("{} of {} attempts", job.attempts, job.max_attempts);
-    let because = job.reason.as_deref().filter(|reason| *reason != job.state.as_str());
-    let because = because.map(|reason| format!(" ({reason})")).unwrap_or_default();
-    match (job.state, &job.last_error) {
-        (State::Failed, Some(error)) => format!("it ended after {attempts}{because}; the last error: {error}"),
-        _ => format!("it ended after {attempts}{because}"),
-    }
 }
 
 /// One job, or the error that there is none.
