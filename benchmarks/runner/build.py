@@ -18,11 +18,6 @@ class Unavailable(Exception):
     """An adapter that can't be had here, and why."""
 
 
-def crate_of(peer):
-    # Both of Faultline's adapters are programs of one crate.
-    return "adapter-faultline" if peer.adapter.startswith("faultline") else f"adapter-{peer.adapter}"
-
-
 def last_error(log, name=""):
     """The last line that tells of an error, if there is one of those that name the program."""
     lines = [line.strip() for line in open(log, errors="replace") if re.search(r"^error|ERR", line)]
@@ -44,10 +39,8 @@ def run(command, log, cwd=None):
 class Builds:
     """The commands of the adapters, each ecosystem prepared once."""
 
-    def __init__(self, logs, peers):
+    def __init__(self, logs):
         self.logs = logs
-        # Built by one call of cargo, or what they share would be built once for each.
-        self.crates = sorted({crate_of(peer) for peer in peers if peer.ecosystem == "rust"} | {"cluster"})
         self.prepared = {}
 
     def command(self, peer):
@@ -85,9 +78,10 @@ class Builds:
         # What an earlier build has left must not pass for what this one could not build.
         for program in [*(RUST / "target/release").glob("adapter-*"), RUST / "target/release/cluster"]:
             program.unlink(missing_ok=True)
-        packages = [word for crate in self.crates for word in ("--package", crate)]
+        # All of them by one call, whoever is asked for: cargo builds what they share once for each set of packages. Not
+        # --locked: when Faultline's own dependencies change, the lock file follows; the peers are pinned by their manifests too.
         try:
-            run(["cargo", "build", "--release", "--locked", "--keep-going", *packages], self.logs / "build-rust.log", RUST)
+            run(["cargo", "build", "--release", "--keep-going", "--workspace"], self.logs / "build-rust.log", RUST)
         except Unavailable as why:
             if not (RUST / "target/release/cluster").exists():
                 raise why

@@ -1,5 +1,6 @@
 """One private cluster for everything, and a fresh database for each measurement."""
 
+import itertools
 import json
 import os
 import queue
@@ -30,7 +31,7 @@ class Cluster:
             raise Unavailable(f"Postgres did not start; see {log}")
         self.base = json.loads(told)["url"].rsplit("/", 1)[0]
         self.sql = Session(self.url("postgres"))
-        self.made = 0
+        self.numbers = itertools.count(1)
 
     def url(self, database):
         return f"{self.base}/{database}"
@@ -58,9 +59,8 @@ class Database:
     """A database of a measurement's own, gone when the measurement ends."""
 
     def __init__(self, cluster, template):
-        cluster.made += 1
         self.cluster = cluster
-        self.name = f"m{cluster.made}"
+        self.name = f"m{next(cluster.numbers)}"
         self.template = template
 
     def __enter__(self):
@@ -81,7 +81,7 @@ class Database:
 
 
 class Session:
-    """A psql that stays connected."""
+    """A psql that stays connected, for one thread at a time."""
 
     END = "--end-of-answer--"
 
@@ -96,6 +96,7 @@ class Session:
             text=True,
             env=env,
         )
+        self.turn = threading.Lock()
         self.lines = queue.Queue()
         threading.Thread(target=self.read, daemon=True).start()
 
@@ -106,20 +107,27 @@ class Session:
 
     def run(self, statement):
         """The answer's lines; raises RuntimeError for an error."""
-        self.process.stdin.write(f"{statement};\n\\echo {self.END}\n")
-        self.process.stdin.flush()
-        answer, deadline = [], time.monotonic() + ANSWER_S
-        while True:
-            line = self.lines.get(timeout=max(0.01, deadline - time.monotonic()))
-            if line is None:
-                raise RuntimeError(f"psql ended: {answer}")
-            if line == self.END:
-                break
-            answer.append(line)
+        with self.turn:
+            answer = self.ask(statement)
         wrong = [line for line in answer if line.startswith(("ERROR", "FATAL"))]
         if wrong:
             raise RuntimeError(f"{statement}: {wrong[0]}")
         return answer
+
+    def ask(self, statement):
+        self.process.stdin.write(f"{statement};\n\\echo {self.END}\n")
+        self.process.stdin.flush()
+        answer, deadline = [], time.monotonic() + ANSWER_S
+        while True:
+            try:
+                line = self.lines.get(timeout=max(0.01, deadline - time.monotonic()))
+            except queue.Empty:
+                raise RuntimeError(f"no answer within {ANSWER_S} s: {statement}") from None
+            if line is None:
+                raise RuntimeError(f"psql ended: {answer}")
+            if line == self.END:
+                return answer
+            answer.append(line)
 
     def one(self, query):
         return self.run(query)[0]
