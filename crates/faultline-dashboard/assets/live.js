@@ -207,6 +207,8 @@ function drawChart(figure) {
   const show = (value) => (value == null ? "–" : unit === "s" ? span(value) : String(Math.round(value * 100) / 100));
   const axis = { stroke: colour("muted"), font: `11px ${style.fontFamily}`, grid: { stroke: colour("line"), width: 1 }, ticks: { show: false } };
   const size = () => ({ width: Math.max(plot.clientWidth, 120), height: 170 });
+  // So far apart that only a value without neighbours gets one.
+  const points = { size: 4, space: 1e6 };
   plot.chart = new uPlot({
     ...size(),
     cursor: { y: false, points: { size: 6 } },
@@ -220,7 +222,7 @@ function drawChart(figure) {
     series: [
       { value: (_, time) => (time == null ? "–" : new Date(time * 1000).toISOString().slice(11, 19)), label: "Time" },
       ...lines.map((line) => ({
-        label: line.name, stroke: colour(line.colour), width: 1.5, points: { show: false }, value: (_, value) => show(value),
+        label: line.name, stroke: colour(line.colour), width: 1.5, points, value: (_, value) => show(value),
       })),
     ],
   }, data, plot);

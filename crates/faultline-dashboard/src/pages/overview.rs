@@ -18,7 +18,7 @@ pub(crate) const ENTRY: Entry = Entry { title: "Overview", path: "/", routes: pa
 /// Ranges that charts can show: their names and minutes.
 const RANGES: [(&str, u32); 5] = [("15 min", 15), ("1 h", 60), ("6 h", 360), ("24 h", 1440), ("7 d", 10_080)];
 /// The range unless another is asked for.
-const USUAL_RANGE: u32 = 60;
+const USUAL_RANGE: u32 = 15;
 /// Troubles, and recoveries, that are told at most.
 const MAX_LINES: usize = 10;
 
