@@ -57,7 +57,7 @@ const CONTENT: [(&str, &str, &str); 8] = [
     ("overview", "/", "document.querySelectorAll('[data-region=recoveries] tbody tr').length > 0"),
     ("jobs", "/jobs", "document.querySelectorAll('tbody tr').length > 20"),
     ("job", "/jobs/", "document.querySelector('main').innerText.includes('succeeded')"),
-    ("errors", "/errors", "document.querySelectorAll('tbody tr').length >= 3"),
+    ("errors", "/errors", "document.querySelectorAll('tbody tr').length > 0"),
     ("queues", "/queues", "document.querySelectorAll('tbody tr').length >= 6"),
     ("workers", "/workers", "document.querySelectorAll('tbody tr').length >= 2"),
     ("database", "/database", "document.querySelectorAll('tbody tr').length >= 4"),
