@@ -145,7 +145,7 @@ static SHAPES: &[Shape] = &[
         &[("id", Type::UUID), ("state", Type::TEXT), ("queue", Type::TEXT), ("lease_owner", Type::UUID),
           ("lease", Type::TEXT), ("reason", Type::TEXT), ("expired_s", Type::FLOAT8)]),
     shape!(QueuesOfWorkers, shipped!("queues_of_workers"), [UUID_ARRAY], &[("unnest", Type::TEXT)]),
-    shape!(Bury, shipped!("bury"), [UUID_ARRAY], &[("id", Type::UUID)]),
+    shape!(Bury, shipped!("bury"), [UUID_ARRAY, TEXT_ARRAY, INT8], &[("id", Type::UUID)]),
     shape!(QueueNames, shipped!("queue_names"), [], &[("name", Type::TEXT)]),
     shape!(Register, shipped!("register_worker"),
         [UUID, INT4, INT4, INT4, TEXT, TEXT, TEXT_ARRAY, TEXT_ARRAY, TIMESTAMPTZ, BOOL], &[]),

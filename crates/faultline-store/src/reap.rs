@@ -154,8 +154,8 @@ pub async fn reap(
 }
 
 /// Reaps the jobs of workers that were missed for their grace time, in these queues and in every other that they poll, and
-/// says goodbye for those whose presence session is gone. The conditions are those of [`reap`]. What was reaped is added to
-/// `reaped`.
+/// says goodbye for those whose presence session is gone and which hold nothing any more: a job that somebody had locked is left
+/// for the next call. The conditions are those of [`reap`]. What was reaped is added to `reaped`. Answers for whom goodbye was said.
 ///
 /// # Errors
 /// Those of the connection; what was reaped by then stays reaped, and is told.
@@ -165,7 +165,7 @@ pub async fn bury(
     workers: &[WorkerId],
     look_at: i64,
     reaped: &mut Vec<Reaped>,
-) -> Result<()> {
+) -> Result<Vec<WorkerId>> {
     let ids: Vec<Uuid> = workers.iter().map(|worker| worker.0).collect();
     let rows = query(client, QUEUES_OF_WORKERS, &[&ids]).await?;
     let theirs = rows.iter().map(|row| Ok(row.try_get(0)?)).collect::<Result<Vec<String>>>()?;
@@ -180,8 +180,8 @@ pub async fn bury(
             break;
         }
     }
-    query(client, BURY, &[&ids]).await?;
-    Ok(())
+    let buried = query(client, BURY, &[&ids, &queues, &look_at]).await?;
+    buried.iter().map(|row| Ok(WorkerId(row.try_get("id")?))).collect()
 }
 
 /// Every queue that a job, an operator or a live worker names.

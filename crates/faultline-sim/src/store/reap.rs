@@ -159,8 +159,13 @@ impl Store {
         named.flat_map(|worker| worker.queues.iter().cloned()).collect()
     }
 
-    pub(super) fn bury(&mut self, ids: &[Uuid]) -> Vec<Uuid> {
-        let gone: Vec<Uuid> = ids.iter().copied().filter(|id| self.is_absent(*id)).collect();
+    pub(super) fn bury(&mut self, ids: &[Uuid], queues: &[String], look_at: usize) -> Vec<Uuid> {
+        let held = queues.iter().flat_map(|queue| {
+            PRIORITIES.flat_map(|priority| self.in_order(queue, priority).into_iter().take(look_at).collect::<Vec<_>>())
+        });
+        let holders: BTreeSet<Uuid> = held.filter_map(|job| job.lease.as_ref()).map(|lease| lease.owner).collect();
+        let is_gone = |id: &Uuid| self.is_absent(*id) && !holders.contains(id);
+        let gone: Vec<Uuid> = ids.iter().copied().filter(is_gone).collect();
         for id in &gone {
             self.stop_worker(*id);
             self.events.push(Event::Buried { worker: *id });

@@ -238,7 +238,7 @@ impl Store {
                 queues.iter().map(|queue| row(shape, &[queue])).collect()
             }
             Statement::Bury => {
-                let gone = self.bury(&values.get::<Vec<Uuid>>(0)?);
+                let gone = self.bury(&values.get::<Vec<Uuid>>(0)?, &values.get::<Vec<String>>(1)?, values.size(2)?);
                 gone.iter().map(|worker| row(shape, &[worker])).collect()
             }
             Statement::QueueNames => self.queue_names().iter().map(|queue| row(shape, &[queue])).collect(),

@@ -196,7 +196,7 @@ impl Side {
             Call::Bury { queues, workers, look_at } => {
                 let mut reaped = Vec::new();
                 let buried = bury(session, queues, &worker_ids(workers), *look_at, &mut reaped).await;
-                Answer::of(buried.map(|()| by_id(reaped)), |reaped| marks("Bury", reaped))
+                Answer::of(buried.map(|_| by_id(reaped)), |reaped| marks("Bury", reaped))
             }
             Call::QueueNames => Answer::of(queue_names(session).await, |_| Vec::new()),
             Call::Heartbeat { worker } => {

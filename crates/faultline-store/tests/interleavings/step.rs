@@ -96,7 +96,7 @@ pub(crate) async fn take(step: Step, actor: &Actor, case: &Case) -> Told {
         Step::Reap => reap_expired(session, &case.queue).await.map(|reaped| moved(&reaped)),
         Step::Bury => {
             let mut reaped = Vec::new();
-            bury(session, &[], &[case.first_owner], LOOK_AT, &mut reaped).await.map(|()| moved(&reaped))
+            bury(session, &[], &[case.first_owner], LOOK_AT, &mut reaped).await.map(|_| moved(&reaped))
         }
         Step::Cancel => cancel(session, "test", case.job).await.map(|answer| format!("{answer:?}")),
         Step::Retry => try_again(session, knows, case).await,

@@ -310,6 +310,26 @@ async fn a_job_whose_worker_left_no_row_is_reaped_all_the_same() {
     assert_eq!(reap(&session, &queues(), &[], LOOK_AT).await.unwrap().len(), 2);
 }
 
+/// Another reaper's rehearsal locks rows for a moment, as what a dead worker's session had begun does. Without its worker's row
+/// only the end of its lease would tell of such a job.
+#[tokio::test]
+async fn nobody_says_goodbye_for_a_worker_while_one_of_its_jobs_is_locked() {
+    let db = Db::migrated();
+    let (session, id) = (reaper(&db).await, worker());
+    let presence = present(&db, id).await;
+    put_many(&session, 2).await;
+    let held = take_for(&session, id, 2, LONG).await;
+    leave(&session, presence).await;
+    let mut other = db.plain().await;
+    let lock = other.transaction().await.unwrap();
+    lock.execute("select from faultline.jobs where id = $1 for no key update", &[&held[0].id.0]).await.unwrap();
+    assert_eq!(buried(&session, id).await, [(held[1].id, State::Queued)]);
+    assert_eq!(watch(&session, &queues(), LOOK_AT).await.unwrap().absent, [id]);
+    lock.rollback().await.unwrap();
+    assert_eq!(buried(&session, id).await, [(held[0].id, State::Queued)]);
+    assert_eq!(watch(&session, &queues(), LOOK_AT).await.unwrap().absent, []);
+}
+
 #[tokio::test]
 async fn a_worker_that_said_goodbye_is_not_missed() {
     let db = Db::migrated();

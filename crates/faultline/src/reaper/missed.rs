@@ -33,10 +33,6 @@ impl Missed {
         self.0.get(&worker).map(Instant::elapsed)
     }
 
-    pub(super) fn forget(&mut self, workers: &[WorkerId]) {
-        self.0.retain(|worker, _| !workers.contains(worker));
-    }
-
     pub(super) fn forget_all(&mut self) {
         self.0.clear();
     }

@@ -52,6 +52,8 @@ const EXPIRY_GRACE: u32 = 2;
 /// than half of a lease time: a lease that was renewed in time has two thirds left, so that whoever could not renew during
 /// the gap holds on to his when it ends.
 const CONTACT_GAP: Duration = Duration::from_secs(4);
+/// Until the next look where somebody had locked a job of a worker whose grace was over.
+const AGAIN: Duration = Duration::from_millis(200);
 /// Rows beyond the slots of all workers that a look covers: queued rows before the last running one, such as released ones.
 const LOOK_BEYOND: i64 = 1000;
 /// Between two reads of the names of all queues.
@@ -82,6 +84,8 @@ pub struct Reaper {
     expired: Missed,
     /// How many rows a look covers: what can be running, and some more.
     look_at: i64,
+    /// Whether a worker whose grace was over may hold jobs that somebody had locked.
+    unfinished: bool,
     maintain_at: Instant,
 }
 
@@ -117,6 +121,7 @@ impl Reaper {
             absent: Missed::default(),
             expired: Missed::default(),
             look_at: LOOK_BEYOND,
+            unfinished: false,
             maintain_at: now + Duration::from_secs(2),
         }
     }
@@ -162,7 +167,8 @@ impl Reaper {
     /// A tick, shortened to the moment at which a missed worker's grace ends.
     fn until_next_look(&self) -> Duration {
         let now = Instant::now();
-        let tick = self.pace.tick.mul_f64(self.chance.within(0.9..1.0));
+        let tick = if self.unfinished { AGAIN } else { self.pace.tick };
+        let tick = tick.mul_f64(self.chance.within(0.9..1.0));
         let ends = [self.absent.next_end(ABSENCE_GRACE, now), self.expired.next_end(self.expiry_grace(), now)];
         ends.into_iter().flatten().map(|end| end - now).fold(tick, Duration::min)
     }
@@ -260,6 +266,7 @@ impl Reaper {
         let absent: BTreeSet<WorkerId> = self.absent.for_all_of(ABSENCE_GRACE).filter(is_gone).collect();
         let expired = self.expired.for_all_of(self.expiry_grace()).filter(|_| held_off);
         let workers: Vec<WorkerId> = absent.iter().copied().chain(expired.filter(|id| !absent.contains(id))).collect();
+        self.unfinished = false;
         if workers.is_empty() {
             return Ok(());
         }
@@ -267,9 +274,8 @@ impl Reaper {
         let mut reaped = Vec::new();
         let buried = self.link.call(async |session| bury(session, queues, &workers, look_at, &mut reaped).await).await;
         self.count(&reaped);
-        buried?;
-        self.absent.forget(&workers);
-        self.expired.forget(&workers);
+        let buried = buried?;
+        self.unfinished = absent.iter().any(|worker| !buried.contains(worker));
         for worker in &workers {
             let jobs = reaped.iter().filter(|one| one.owner == *worker).count();
             if absent.contains(worker) {
