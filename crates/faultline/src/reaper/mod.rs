@@ -52,7 +52,7 @@ const EXPIRY_GRACE: u32 = 2;
 /// than half of a lease time: a lease that was renewed in time has two thirds left, so that whoever could not renew during
 /// the gap holds on to his when it ends.
 const CONTACT_GAP: Duration = Duration::from_secs(4);
-/// Until the next look where somebody had locked a job of a worker whose grace was over.
+/// Until the next look where somebody had locked a job of a worker whose grace was over; twice as long each time, up to a tick.
 const AGAIN: Duration = Duration::from_millis(200);
 /// Rows beyond the slots of all workers that a look covers: queued rows before the last running one, such as released ones.
 const LOOK_BEYOND: i64 = 1000;
@@ -84,8 +84,8 @@ pub struct Reaper {
     expired: Missed,
     /// How many rows a look covers: what can be running, and some more.
     look_at: i64,
-    /// Whether a worker whose grace was over may hold jobs that somebody had locked.
-    unfinished: bool,
+    /// Looks in a row that left a worker whose grace was over with jobs that somebody had locked.
+    unfinished: u32,
     maintain_at: Instant,
 }
 
@@ -121,7 +121,7 @@ impl Reaper {
             absent: Missed::default(),
             expired: Missed::default(),
             look_at: LOOK_BEYOND,
-            unfinished: false,
+            unfinished: 0,
             maintain_at: now + Duration::from_secs(2),
         }
     }
@@ -167,7 +167,8 @@ impl Reaper {
     /// A tick, shortened to the moment at which a missed worker's grace ends.
     fn until_next_look(&self) -> Duration {
         let now = Instant::now();
-        let tick = if self.unfinished { AGAIN } else { self.pace.tick };
+        let again = self.unfinished.checked_sub(1).map(|times| AGAIN * 2_u32.saturating_pow(times.min(8)));
+        let tick = again.unwrap_or(self.pace.tick).min(self.pace.tick);
         let tick = tick.mul_f64(self.chance.within(0.9..1.0));
         let ends = [self.absent.next_end(ABSENCE_GRACE, now), self.expired.next_end(self.expiry_grace(), now)];
         ends.into_iter().flatten().map(|end| end - now).fold(tick, Duration::min)
@@ -266,8 +267,8 @@ impl Reaper {
         let absent: BTreeSet<WorkerId> = self.absent.for_all_of(ABSENCE_GRACE).filter(is_gone).collect();
         let expired = self.expired.for_all_of(self.expiry_grace()).filter(|_| held_off);
         let workers: Vec<WorkerId> = absent.iter().copied().chain(expired.filter(|id| !absent.contains(id))).collect();
-        self.unfinished = false;
         if workers.is_empty() {
+            self.unfinished = 0;
             return Ok(());
         }
         let look_at = self.look_at;
@@ -275,10 +276,11 @@ impl Reaper {
         let buried = self.link.call(async |session| bury(session, queues, &workers, look_at, &mut reaped).await).await;
         self.count(&reaped);
         let buried = buried?;
-        self.unfinished = absent.iter().any(|worker| !buried.contains(worker));
+        let is_over = absent.iter().all(|worker| buried.contains(worker));
+        self.unfinished = if is_over { 0 } else { self.unfinished.saturating_add(1) };
         for worker in &workers {
             let jobs = reaped.iter().filter(|one| one.owner == *worker).count();
-            if absent.contains(worker) {
+            if buried.contains(worker) || absent.contains(worker) && jobs > 0 {
                 tracing::warn!(%worker, jobs, "a worker is gone; its jobs were recovered");
             } else if jobs > 0 {
                 tracing::warn!(%worker, jobs, "leases had expired; their jobs were recovered");
