@@ -140,7 +140,7 @@ static SHAPES: &[Shape] = &[
         &[("name", Type::TEXT), ("due", Type::BOOL), ("running", Type::BOOL), ("expired", Type::UUID_ARRAY), ("next_due_in_ms", Type::INT8),
           ("absent", Type::UUID_ARRAY), ("not_back", Type::UUID_ARRAY), ("workers", Type::INT8), ("slots", Type::INT8)]),
     shape!(Rehearse, shipped!("rehearse"), [TEXT_ARRAY, UUID_ARRAY, INT8, INT8],
-        &[("jobs", Type::INT8), ("workers", Type::INT8)]),
+        &[("lease_owner", Type::UUID)]),
     shape!(Reap, shipped!("reap"), [TEXT_ARRAY, UUID_ARRAY, INT8, INT8],
         &[("id", Type::UUID), ("state", Type::TEXT), ("queue", Type::TEXT), ("lease_owner", Type::UUID),
           ("lease", Type::TEXT), ("reason", Type::TEXT), ("expired_s", Type::FLOAT8)]),

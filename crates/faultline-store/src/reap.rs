@@ -116,12 +116,19 @@ pub async fn commits(client: &ClientWrapper) -> Result<()> {
 
 /// Returns when what renewals and signs of life of these workers would write was written, and taken back. While they are
 /// refused, as on a full disk, commits of others may go through and looks are answered: to miss a worker then says nothing.
+/// Answers which of them hold expired leases of which none could be renewed at this moment, since somebody had locked the rows.
 ///
 /// # Errors
 /// Those of the connection, and those that the workers get.
-pub async fn rehearse(client: &ClientWrapper, queues: &[String], workers: &[WorkerId], look_at: i64) -> Result<()> {
+pub async fn rehearse(
+    client: &ClientWrapper,
+    queues: &[String],
+    workers: &[WorkerId],
+    look_at: i64,
+) -> Result<Vec<WorkerId>> {
     let workers: Vec<Uuid> = workers.iter().map(|worker| worker.0).collect();
-    client.rehearse(REHEARSE, &[&queues, &workers, &look_at, &REHEARSE_LIMIT]).await
+    let rows = client.rehearse(REHEARSE, &[&queues, &workers, &look_at, &REHEARSE_LIMIT]).await?;
+    rows.iter().map(|row| Ok(WorkerId(row.try_get("lease_owner")?))).collect()
 }
 
 /// Ends about [`REAP_LIMIT`] leases of `workers` in some queues: those that have expired, and all of a worker whose presence

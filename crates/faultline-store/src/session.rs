@@ -116,8 +116,8 @@ impl ClientWrapper {
         Ok(rows)
     }
 
-    /// Runs a statement and takes it back: what it says is whether it could be done.
-    pub(crate) async fn rehearse(&self, sql: &str, params: &[&dyn Param]) -> Result<()> {
+    /// Runs a statement and takes back what it wrote.
+    pub(crate) async fn rehearse(&self, sql: &str, params: &[&dyn Param]) -> Result<Vec<Row>> {
         let params = typed(params);
         // Sent together, as above.
         let (begun, done, undone) = tokio::join!(
@@ -126,9 +126,9 @@ impl ClientWrapper {
             self.client.batch_execute("rollback")
         );
         begun?;
-        done?;
+        let rows = done?;
         undone?;
-        Ok(())
+        Ok(rows)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Watch, reap, and the workers' signs of life.
 
-use super::{Job, Presence, Store, Worker};
+use super::{Presence, Store, Worker};
 use crate::log::Event;
 use jiff::Timestamp;
 use std::collections::BTreeSet;
@@ -110,19 +110,6 @@ impl Store {
             })
             .collect();
         judged.into_iter().map(|(id, is_suspect, is_charged)| self.reap_one(id, is_suspect, is_charged, now)).collect()
-    }
-
-    /// Answers how many rows of jobs and of workers could be written.
-    pub(super) fn rehearse(&self, queues: &[String], workers: &[Uuid], look_at: usize, limit: usize) -> (i64, i64) {
-        let held_by_these = |job: &&Job| job.lease.as_ref().is_some_and(|lease| workers.contains(&lease.owner));
-        let mut jobs = 0;
-        for queue in queues {
-            let looked_at = PRIORITIES.flat_map(|priority| self.in_order(queue, priority).into_iter().take(look_at));
-            jobs += looked_at.filter(held_by_these).count();
-        }
-        let present = workers.iter().filter(|id| self.workers.contains_key(id));
-        let size = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
-        (size(jobs.min(limit)), size(present.count()))
     }
 
     fn reap_one(&mut self, id: Uuid, is_suspect: bool, is_charged: bool, now: Timestamp) -> Reaped {

@@ -220,11 +220,7 @@ impl Store {
                 });
                 rows.collect()
             }
-            Statement::Rehearse => {
-                let (queues, workers): (Vec<String>, Vec<Uuid>) = (values.get(0)?, values.get(1)?);
-                let (jobs, present) = self.rehearse(&queues, &workers, values.size(2)?, values.size(3)?);
-                vec![row(shape, &[&jobs, &present])]
-            }
+            Statement::Rehearse => Vec::new(),
             Statement::Reap => {
                 let (queues, missed): (Vec<String>, Vec<Uuid>) = (values.get(0)?, values.get(1)?);
                 let reaped = self.reap(&queues, &missed, values.size(2)?, values.size(3)?, now);

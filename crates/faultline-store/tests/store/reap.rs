@@ -291,7 +291,29 @@ async fn a_rehearsal_waits_for_nobody() {
         .batch_execute("begin; select from faultline.jobs for update; select from faultline.workers for update")
         .await
         .unwrap();
-    tokio::time::timeout(DEADLINE, rehearse(&session, &queues(), &[id], LOOK_AT)).await.unwrap().unwrap();
+    let locked = tokio::time::timeout(DEADLINE, rehearse(&session, &queues(), &[id], LOOK_AT)).await.unwrap();
+    assert_eq!(locked.unwrap(), [id]);
+    holder.batch_execute("rollback").await.unwrap();
+    assert_eq!(rehearse(&session, &queues(), &[id], LOOK_AT).await.unwrap(), []);
+}
+
+/// Who could renew one of its expired leases and has not is missed, whatever rows are locked; and a locked row of a lease
+/// that goes on says nothing.
+#[tokio::test]
+async fn a_rehearsal_tells_who_could_renew_no_expired_lease() {
+    let db = Db::migrated();
+    let session = reaper(&db).await;
+    let [half, all, in_time] = [(); 3].map(|()| worker());
+    put_many(&session, 6).await;
+    let mut ids = Vec::new();
+    for (id, lease) in [(half, EXPIRED), (all, EXPIRED), (in_time, LONG)] {
+        ids.extend(take_for(&session, id, 2, lease).await.into_iter().map(|claimed| claimed.id.0));
+    }
+    let mut other = db.plain().await;
+    let lock = other.transaction().await.unwrap();
+    lock.execute("select from faultline.jobs where id = any ($1) for update", &[&&ids[1..]]).await.unwrap();
+    assert_eq!(rehearse(&session, &queues(), &[half, all, in_time], LOOK_AT).await.unwrap(), [all]);
+    assert_eq!(rehearse(&session, &queues(), &[half, in_time], LOOK_AT).await.unwrap(), []);
 }
 
 /// The row of the lease decides, whatever became of the row of its worker: it may have been pruned, or never written.

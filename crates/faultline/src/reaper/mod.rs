@@ -16,8 +16,9 @@
 //!
 //! Contact means that commits go through: while jobs run, each look is followed by one. A primary whose synchronous standby is away
 //! answers looks, and nobody can renew. And it means that those who are missed could have renewed: each look that misses a worker
-//! rehearses its signs of life, since a database may be up and refuse just these, for want of space. So whoever loses a job could
-//! renew it for the whole of the grace, and has not.
+//! rehearses its signs of life, since a database may be up and refuse just these, for want of space; and a worker whose expired
+//! leases are all on rows that somebody has locked is not missed by them. So whoever loses a job could renew it, or another
+//! one that it holds, for the whole of the grace, and has not.
 //!
 //! If the process dies at any await, nothing is half-done: each step is one statement, or is taken back.
 
@@ -52,6 +53,8 @@ const EXPIRY_GRACE: u32 = 2;
 /// than half of a lease time: a lease that was renewed in time has two thirds left, so that whoever could not renew during
 /// the gap holds on to his when it ends.
 const CONTACT_GAP: Duration = Duration::from_secs(4);
+/// Between two rehearsals that tell a row that is locked from one that is locked for a moment.
+const LOCKED_TWICE: Duration = Duration::from_millis(20);
 /// Until the next look where somebody had locked a job of a worker whose grace was over; twice as long each time, up to a tick.
 const AGAIN: Duration = Duration::from_millis(200);
 /// Rows beyond the slots of all workers that a look covers: queued rows before the last running one, such as released ones.
@@ -209,12 +212,19 @@ impl Reaper {
             let missed = [&found.absent[..], &found.not_back, &found.expired].concat();
             #[cfg(feature = "mutants")]
             let missed = if faultline_store::mutants::on("no-second-look") { Vec::new() } else { missed };
+            let mut locked = Vec::new();
             if !missed.is_empty() {
-                rehearse(session, &queues, &missed, look_at).await?;
+                locked = rehearse(session, &queues, &missed, look_at).await?;
             }
-            Ok((found, took))
+            if !locked.is_empty() {
+                // Another reaper's rehearsal locks rows too, for a moment.
+                tokio::time::sleep(LOCKED_TWICE).await;
+                let still = rehearse(session, &queues, &locked, look_at).await?;
+                locked.retain(|worker| still.contains(worker));
+            }
+            Ok((found, took, locked))
         };
-        let (found, took) = self.link.call(look).await?;
+        let (found, took, locked) = self.link.call(look).await?;
         let now = Instant::now();
         if now.duration_since(began) > gap {
             self.lose_contact();
@@ -234,7 +244,8 @@ impl Reaper {
         let held_off = held_off || faultline_store::mutants::on("no-reap-holdoff");
         self.steady |= held_off;
         self.absent.see(&[&found.absent[..], &found.not_back].concat(), now);
-        self.expired.see(&found.expired, now);
+        let could_renew: Vec<WorkerId> = found.expired.iter().copied().filter(|id| !locked.contains(id)).collect();
+        self.expired.see(&could_renew, now);
         self.recover(&found, held_off, &queues).await?;
         if now >= self.maintain_at {
             self.maintain_at = now + MAINTAIN_EVERY.mul_f64(self.chance.within(0.5..1.5));

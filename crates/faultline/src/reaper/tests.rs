@@ -73,6 +73,38 @@ fn nobody_reaps_by_the_lease_before_its_worker_had_time_to_renew() {
     });
 }
 
+/// Nor could it renew a row that somebody has locked, such as a handler that ends its job in a transaction of its own and then
+/// rolls back.
+#[test]
+fn nobody_reaps_by_the_lease_what_was_locked_until_a_moment_ago() {
+    let runtime = runtime();
+    let database = testing::database(migrate);
+    runtime.block_on(async {
+        let client = Client::lazy(&database.url()).unwrap();
+        let mut reaper = Reaper::all_queues(&client).lease_ttl(Duration::from_secs(4));
+        reaper.contact_since = Instant::now().checked_sub(LIMIT);
+        let (id, owner) = expired(&client).await;
+        let holder = Link::new(&client, "test", Plans::Free);
+        let run = async |sql: &str| holder.call(async |session| Ok(session.batch_execute(sql).await?)).await.unwrap();
+        run("begin; select from faultline.jobs for update").await;
+        let mut look = async || {
+            reaper.next_look = Instant::now();
+            assert_eq!(reaper.look(&|_| {}).await.unwrap().expired, [owner]);
+        };
+        let began = Instant::now();
+        while began.elapsed() < Duration::from_secs(4) {
+            look().await;
+        }
+        run("rollback").await;
+        let free = Instant::now();
+        while is_running(&client, id).await {
+            assert!(free.elapsed() < LIMIT);
+            look().await;
+        }
+        assert!(free.elapsed() >= Duration::from_secs(4) / EXPIRY_GRACE);
+    });
+}
+
 /// On a full disk looks are answered, and marks are committed for which the log of writes has room; and nobody can renew.
 #[test]
 fn who_may_have_been_refused_its_renewals_is_not_missed() {
