@@ -287,6 +287,20 @@ begin
     end if;
     return answer.id;
 end $$;
+CREATE FUNCTION faultline.enqueue_alike(p_ids uuid[], p_payloads jsonb[], p_headers jsonb[], p_queue text, p_kind text, p_priority smallint, p_delay_ms bigint, p_run_at timestamp with time zone, p_max_attempts integer, p_timeout_ms integer, p_backoff_base_ms integer, p_backoff_cap_ms integer) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+begin
+    insert into faultline.jobs (
+        id, queue, kind, payload, headers, priority, created_at, next_run_at,
+        max_attempts, timeout_ms, backoff_base_ms, backoff_cap_ms)
+    select i.id, p_queue, p_kind, i.payload, i.headers, p_priority, i.now,
+           greatest(p_run_at, i.now + p_delay_ms * interval '1 millisecond'),
+           p_max_attempts, p_timeout_ms, p_backoff_base_ms, p_backoff_cap_ms
+      from (select u.id, u.payload, u.headers, clock_timestamp() as now
+              from unnest(p_ids, p_payloads, p_headers) as u(id, payload, headers)) as i;
+end $$;
 CREATE FUNCTION faultline.enqueue_batch(p_ids uuid[], p_queues text[], p_kinds text[], p_payloads jsonb[], p_headers jsonb[], p_keys text[], p_key_ttls_ms bigint[], p_priorities smallint[], p_delays_ms bigint[], p_run_ats timestamp with time zone[], p_max_attempts integer[], p_timeouts_ms integer[], p_backoff_bases_ms integer[], p_backoff_caps_ms integer[]) RETURNS TABLE(ord bigint, id uuid, created boolean, conflict boolean, created_at timestamp with time zone, next_run_at timestamp with time zone)
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -945,6 +959,7 @@ REVOKE ALL ON FUNCTION faultline.check_job(kind text, payload jsonb, queue text,
 REVOKE ALL ON FUNCTION faultline.complete_in_tx(job_id uuid, lease_id uuid, result jsonb) FROM PUBLIC;
 REVOKE ALL ON FUNCTION faultline.document_problem(document jsonb, max_bytes integer) FROM PUBLIC;
 REVOKE ALL ON FUNCTION faultline.enqueue(kind text, payload jsonb, queue text, key text, key_ttl interval, priority integer, delay interval, run_at timestamp with time zone, max_attempts integer, timeout interval, backoff_base interval, backoff_cap interval, headers jsonb) FROM PUBLIC;
+REVOKE ALL ON FUNCTION faultline.enqueue_alike(p_ids uuid[], p_payloads jsonb[], p_headers jsonb[], p_queue text, p_kind text, p_priority smallint, p_delay_ms bigint, p_run_at timestamp with time zone, p_max_attempts integer, p_timeout_ms integer, p_backoff_base_ms integer, p_backoff_cap_ms integer) FROM PUBLIC;
 REVOKE ALL ON FUNCTION faultline.enqueue_batch(p_ids uuid[], p_queues text[], p_kinds text[], p_payloads jsonb[], p_headers jsonb[], p_keys text[], p_key_ttls_ms bigint[], p_priorities smallint[], p_delays_ms bigint[], p_run_ats timestamp with time zone[], p_max_attempts integer[], p_timeouts_ms integer[], p_backoff_bases_ms integer[], p_backoff_caps_ms integer[]) FROM PUBLIC;
 REVOKE ALL ON FUNCTION faultline.enqueue_many(jobs jsonb) FROM PUBLIC;
 REVOKE ALL ON FUNCTION faultline.maintain_partitions(ahead integer) FROM PUBLIC;

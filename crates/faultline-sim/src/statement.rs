@@ -14,6 +14,8 @@ pub enum Statement {
     Version,
     /// `enqueue.sql`, without keys.
     Enqueue,
+    /// `enqueue_alike.sql`
+    EnqueueAlike,
     /// `claim.sql`
     Claim,
     /// `recover_claim.sql`
@@ -123,6 +125,8 @@ static SHAPES: &[Shape] = &[
          TIMESTAMPTZ_ARRAY, INT4_ARRAY, INT4_ARRAY, INT4_ARRAY, INT4_ARRAY],
         &[("ord", Type::INT8), ("id", Type::UUID), ("created", Type::BOOL), ("conflict", Type::BOOL),
           ("created_at", Type::TIMESTAMPTZ), ("next_run_at", Type::TIMESTAMPTZ)]),
+    shape!(EnqueueAlike, shipped!("enqueue_alike"),
+        [UUID_ARRAY, JSONB_ARRAY, JSONB_ARRAY, TEXT, TEXT, INT2, INT8, TIMESTAMPTZ, INT4, INT4, INT4, INT4], &[]),
     shape!(Claim, shipped!("claim"),
         [TEXT, UUID, UUID, INT8, INT8, INT2_ARRAY, TIMESTAMPTZ_ARRAY, INT4_ARRAY], CLAIMED),
     shape!(RecoverClaim, shipped!("recover_claim"),

@@ -22,6 +22,7 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration { version: 2, name: "functions", sql: include_str!("../../../migrations/0002_functions.sql") },
     Migration { version: 3, name: "audit", sql: include_str!("../../../migrations/0003_audit.sql") },
     Migration { version: 4, name: "dashboard", sql: include_str!("../../../migrations/0004_dashboard.sql") },
+    Migration { version: 5, name: "bulk", sql: include_str!("../../../migrations/0005_bulk.sql") },
 ];
 
 /// The version that this program needs: that of the last migration.

@@ -30,7 +30,7 @@ impl Statement {
         let has = |part: &str| sql.contains(part);
         if has("attempts = j.attempts + 1") {
             Some(Self::Claim)
-        } else if has("faultline.enqueue_batch(") {
+        } else if has("faultline.enqueue_batch(") || has("faultline.enqueue_alike(") {
             Some(Self::Enqueue)
         } else if has("j.lease_id = done.lease_id") || has("j.lease_id = e.lease_id") {
             Some(Self::Finish)

@@ -73,6 +73,30 @@ impl Values<'_> {
         Ok((0..ids.len()).map(new).collect())
     }
 
+    fn new_jobs_alike(&self) -> Result<Vec<New>, String> {
+        let (ids, payloads, headers): (Vec<Uuid>, Vec<Raw>, Option<Vec<Option<Raw>>>) =
+            (self.get(0)?, self.get(1)?, self.get(2)?);
+        let headers = headers.unwrap_or_else(|| ids.iter().map(|_| None).collect());
+        let text = |json: Raw| json.0.get().to_owned();
+        let jobs = ids.into_iter().zip(payloads).zip(headers).map(|((id, payload), headers)| {
+            Ok(New {
+                id,
+                payload: text(payload),
+                headers: headers.map(text),
+                queue: self.get(3)?,
+                kind: self.get(4)?,
+                priority: self.get(5)?,
+                delay_ms: self.get(6)?,
+                run_at: self.get(7)?,
+                max_attempts: self.get(8)?,
+                timeout_ms: self.get(9)?,
+                backoff_base_ms: self.get(10)?,
+                backoff_cap_ms: self.get(11)?,
+            })
+        });
+        jobs.collect()
+    }
+
     fn failed(&self) -> Result<Vec<Failed>, String> {
         let (delays, fatal, reasons): (Vec<i64>, Vec<bool>, Vec<Option<String>>) =
             (self.get(4)?, self.get(5)?, self.get(6)?);
@@ -110,7 +134,8 @@ impl Store {
             | Statement::RollupPrune
             | Statement::Prune
             | Statement::Cancel
-            | Statement::Enqueue => self.aside(&values, now),
+            | Statement::Enqueue
+            | Statement::EnqueueAlike => self.aside(&values, now),
             Statement::Claim
             | Statement::RecoverClaim
             | Statement::Renew
@@ -151,6 +176,10 @@ impl Store {
                     row(shape, &[&ord, &id, &true, &false, &created_at, &next_run_at])
                 });
                 rows.collect()
+            }
+            Statement::EnqueueAlike => {
+                self.enqueue(values.new_jobs_alike()?, now)?;
+                vec![row(shape, &[])]
             }
             Statement::RollupPrune => vec![row(shape, &[&0_i64])],
             Statement::Audit | Statement::RollupReport => Vec::new(),

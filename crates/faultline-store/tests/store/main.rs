@@ -2,6 +2,7 @@
 //! Nothing here sleeps to let something happen: who must wait is seen waiting, through `pg_blocking_pids`.
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
+mod alike;
 mod ambiguous;
 mod budgets;
 mod claims;

@@ -54,6 +54,7 @@ async fn a_role_with_the_documented_grants_can_enqueue_and_nothing_else() {
         "select * from faultline.enqueue_many('[]')".to_owned(),
         "select * from faultline.enqueue_batch('{}','{}','{}','{}','{}','{}','{}','{}','{}','{}','{}','{}','{}','{}')"
             .into(),
+        "select faultline.enqueue_alike('{}','{}',null,'q','k',1::smallint,0,null,1,1,1,1)".into(),
         "select faultline.check_job('k','{}','q',null,'1 h',1,null,null,1,'1 h','1 s','1 s',null)".into(),
         "select faultline.uuid_v7()".into(),
         "select faultline.ms('1 s')".into(),
