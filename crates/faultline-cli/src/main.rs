@@ -30,6 +30,10 @@ mod webhook;
 use clap::Parser;
 use std::process::ExitCode;
 
+/// A job is some twenty small allocations that end on another thread than the one that made them.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let cli = cli::Cli::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {

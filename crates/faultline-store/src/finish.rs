@@ -217,7 +217,7 @@ fn pairs(finishes: &[&Finish]) -> (Vec<Uuid>, Vec<Uuid>) {
 }
 
 fn pair(row: &Row) -> Result<(JobId, LeaseId)> {
-    Ok((JobId(row.try_get("id")?), LeaseId(row.try_get("lease_id")?)))
+    Ok((JobId(row.try_get(0)?), LeaseId(row.try_get(1)?)))
 }
 
 fn moved(row: &Row) -> Result<((JobId, LeaseId), Finished)> {

@@ -136,28 +136,29 @@ fn in_order(lease_id: LeaseId, rows: &[Row]) -> Result<Vec<ClaimedJob>> {
     Ok(claimed)
 }
 
+/// By position: a look-up by name compares it with each column's, for each value of each job.
 fn claimed_job(lease_id: LeaseId, row: &Row) -> Result<ClaimedJob> {
-    let timeout_ms: i32 = row.try_get("timeout_ms")?;
+    let timeout_ms: i32 = row.try_get(10)?;
     // A mutant of the fence makes a lease of its own.
     #[cfg(feature = "mutants")]
     let lease_id = row.try_get("lease_id").map_or(lease_id, LeaseId);
     Ok(ClaimedJob {
-        id: JobId(row.try_get("id")?),
+        id: JobId(row.try_get(0)?),
         lease_id,
-        kind: row.try_get("kind")?,
-        attempt: row.try_get("attempts")?,
-        max_attempts: row.try_get("max_attempts")?,
-        crashes: row.try_get("crashes")?,
+        kind: row.try_get(1)?,
+        priority: row.try_get(2)?,
+        due_at: row.try_get(3)?,
+        tie: row.try_get(4)?,
+        created_at: row.try_get(5)?,
+        claimed_at: row.try_get(6)?,
+        attempt: row.try_get(7)?,
+        max_attempts: row.try_get(8)?,
+        crashes: row.try_get(9)?,
         timeout: Duration::from_millis(timeout_ms.unsigned_abs().into()),
-        backoff: Backoff { base_ms: row.try_get("backoff_base_ms")?, cap_ms: row.try_get("backoff_cap_ms")? },
-        created_at: row.try_get("created_at")?,
-        due_at: row.try_get("next_run_at")?,
-        claimed_at: row.try_get("started_at")?,
-        key: row.try_get("key")?,
-        headers: row.try_get::<_, Option<Json<Box<RawValue>>>>("headers")?.map(|json| json.0),
-        payload: row.try_get::<_, Json<Box<RawValue>>>("payload")?.0,
-        priority: row.try_get("priority")?,
-        tie: row.try_get("tie")?,
+        backoff: Backoff { base_ms: row.try_get(11)?, cap_ms: row.try_get(12)? },
+        key: row.try_get(13)?,
+        headers: row.try_get::<_, Option<Json<Box<RawValue>>>>(14)?.map(|json| json.0),
+        payload: row.try_get::<_, Json<Box<RawValue>>>(15)?.0,
     })
 }
 

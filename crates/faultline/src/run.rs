@@ -40,6 +40,10 @@ impl Run {
         &self.inner.stop
     }
 
+    pub(crate) fn queue_name(&self) -> &Arc<str> {
+        &self.inner.queue
+    }
+
     pub(crate) fn was_completed_in(&self) -> bool {
         self.inner.completed_in.load(Ordering::Acquire)
     }

@@ -12,7 +12,8 @@ use fields::TextFields;
 use json::Json;
 use std::io::IsTerminal;
 use tokio::runtime::Handle;
-use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::filter::{ParseError, Targets};
+use tracing_subscriber::layer::{Filter, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry};
 
@@ -42,7 +43,7 @@ impl Log {
 pub(crate) fn start(global: &Global, command: &Command, runtime: &Handle) -> Log {
     let default = if command.is_service() { SERVICE_LEVELS } else { COMMAND_LEVELS };
     let filter = global.log.as_deref().unwrap_or(default);
-    let filter = EnvFilter::try_new(filter).unwrap_or_else(|error| {
+    let filter = read(filter).unwrap_or_else(|error| {
         clap::Error::raw(clap::error::ErrorKind::InvalidValue, format!("--log {filter}: {error}\n")).exit()
     });
     if let Some(trap) = command.trap() {
@@ -58,6 +59,14 @@ pub(crate) fn start(global: &Global, command: &Command, runtime: &Handle) -> Log
         LogFormat::Json => Json.boxed(),
     };
     with_traces(Registry::default().with(lines.with_filter(filter)), command, runtime)
+}
+
+/// Levels by target, or also by span and field. The first is asked at each attempt; the second keeps account of every span.
+fn read(filter: &str) -> Result<Box<dyn Filter<Registry> + Send + Sync>, ParseError> {
+    match filter.parse::<Targets>() {
+        Ok(targets) if !filter.contains('[') => Ok(Box::new(targets)),
+        _ => Ok(Box::new(EnvFilter::try_new(filter)?)),
+    }
 }
 
 #[cfg(feature = "otel")]

@@ -100,7 +100,7 @@ pub const ALL: &[Mutant] = &[
                 "lease_id         = $2,",
                 "lease_id = case when $2::uuid is not null then lpad((j.attempts + 1)::text, 32, '0')::uuid end,",
             ),
-            edit(CLAIM, "returning j.id,", "returning j.lease_id, j.id,"),
+            edit(CLAIM, "j.headers, j.payload", "j.headers, j.payload, j.lease_id"),
         ],
         killers: &[explorer("leases::a_holder_that_gave_back_and_finishes_after_all_ends_nobody_elses_attempt")],
     },
@@ -110,7 +110,7 @@ pub const ALL: &[Mutant] = &[
         breaks: "a worker that claims its own lost job again has two handlers that may end it (G4)",
         edits: &[
             edit(CLAIM, "lease_id         = $2,", "lease_id = case when $2::uuid is not null then $3::uuid end,"),
-            edit(CLAIM, "returning j.id,", "returning j.lease_id, j.id,"),
+            edit(CLAIM, "j.headers, j.payload", "j.headers, j.payload, j.lease_id"),
         ],
         killers: &[explorer(
             "leases::a_worker_that_claims_its_own_lost_job_again_is_not_finished_by_its_first_handler",

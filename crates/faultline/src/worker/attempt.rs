@@ -121,7 +121,7 @@ pub(crate) async fn run(handler: &Arc<dyn Handler>, run: Run, strict: bool, frac
     let guarded = AssertUnwindSafe(async { handler.call(run.clone()).await }).catch_unwind();
     let answer = tokio::select! {
         biased;
-        () = run.stop().stopped() => return stopped(run.stop().why()),
+        () = run.stop().stops_attempt() => return stopped(run.stop().why()),
         () = overdue(&run), if strict => return stopped(run.stop().why()),
         answer = tokio::time::timeout(timeout, guarded) => answer,
     };

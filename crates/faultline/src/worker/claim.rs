@@ -31,8 +31,9 @@ use tracing::{Instrument, Span};
 
 /// Jobs that one statement claims at most.
 const CLAIM_LIMIT: usize = 1000;
-/// After a full claim, how long the loop lets slots gather until a quarter of them is free.
-const GATHER: Duration = Duration::from_millis(5);
+/// After a full claim, how long the loop lets slots gather unless all are free sooner: a claim costs the same for few jobs as for many,
+/// and slots that gather stand empty.
+const GATHER: Duration = Duration::from_millis(2);
 /// Between two sweeps of all workers together.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// A sweep may take one part in this many of the time.
@@ -68,7 +69,7 @@ struct Claimer {
 struct Unanswered {
     lease_id: LeaseId,
     floors: Floors,
-    deadline: Deadline,
+    deadline: Arc<Deadline>,
 }
 
 /// Claims for one queue until the worker drains.
@@ -133,12 +134,12 @@ impl Claimer {
             () = drain.cancelled() => return None,
             permit = self.free.acquire() => drop(permit),
         }
-        let wanted = u32::try_from((self.slots / 4).max(1)).unwrap_or(u32::MAX);
-        if gather && self.free.available_permits() < wanted as usize {
+        let all = self.slots.min(CLAIM_LIMIT);
+        if gather && self.free.available_permits() < all {
             tokio::select! {
                 biased;
                 () = drain.cancelled() => return None,
-                _ = self.free.acquire_many(wanted) => {}
+                _ = self.free.acquire_many(u32::try_from(all).unwrap_or(u32::MAX)) => {}
                 () = tokio::time::sleep(GATHER) => {}
             }
         }
@@ -185,9 +186,9 @@ impl Claimer {
         Ok(was_full)
     }
 
-    async fn claim(&mut self, limit: usize, floors: Floors) -> Result<(LeaseId, Vec<ClaimedJob>, Deadline)> {
+    async fn claim(&mut self, limit: usize, floors: Floors) -> Result<(LeaseId, Vec<ClaimedJob>, Arc<Deadline>)> {
         let at = BootTime::now();
-        let deadline = Deadline::new(at, self.shared.lease_ttl);
+        let deadline = Arc::new(Deadline::new(at, self.shared.lease_ttl));
         let lease_id = self.shared.client.chance().draw(|mut random| LeaseId::new(&mut random));
         let registry = &self.shared.registry;
         registry.claim_sent(Sent { lease_id, queue: self.queue.clone(), floors: floors.clone(), at });
@@ -381,7 +382,7 @@ struct Attempt {
 /// the line is full: where finishes are slower than claims, that is what keeps the loop from claiming without bound.
 async fn run_one(attempt: Attempt, held: (Option<OwnedSemaphorePermit>, Option<Isolation>, Held)) {
     let Attempt { shared, handler, run, kind, finisher } = attempt;
-    let (id, lease_id, queue) = (run.id(), run.lease_id(), Arc::<str>::from(run.queue()));
+    let (id, lease_id, queue) = (run.id(), run.lease_id(), run.queue_name().clone());
     let fraction = shared.client.chance().within(0.0..1.0);
     #[cfg(feature = "mutants")]
     let fraction = if faultline_store::mutants::on("no-jitter") { 1.0 } else { fraction };
@@ -397,7 +398,8 @@ async fn run_one(attempt: Attempt, held: (Option<OwnedSemaphorePermit>, Option<I
         }
         Verdict::SeeTransaction => {
             drop(held);
-            finisher.see_transaction(&shared, queue, kind, &run, fraction, span).await;
+            // Rare, and larger than all the rest of the task.
+            Box::pin(finisher.see_transaction(&shared, queue, kind, &run, fraction, span)).await;
         }
         Verdict::Lost => {
             if let Some(metrics) = shared.metrics.get(&queue) {

@@ -5,7 +5,6 @@
 //! machine or the process is suspended and nobody can set it, so that neither a pause nor a skewed clock lengthens a lease.
 
 use rustix::time::{ClockId, Timespec, clock_gettime};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -36,21 +35,21 @@ impl BootTime {
 }
 
 /// The local deadline of one lease, shared between its handler and the renewals.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Deadline {
     /// Moved by renewals, never back.
-    ns: Arc<AtomicU64>,
+    ns: AtomicU64,
 }
 
 impl Deadline {
     /// Of a lease of this length that was asked for then.
     pub(crate) fn new(asked: BootTime, ttl: Duration) -> Self {
-        Self { ns: Arc::new(AtomicU64::new(end_ns(asked, ttl))) }
+        Self { ns: AtomicU64::new(end_ns(asked, ttl)) }
     }
 
     /// The same moment for a lease that is renewed apart from this one.
     pub(crate) fn apart(&self) -> Self {
-        Self { ns: Arc::new(AtomicU64::new(self.ns.load(Ordering::Acquire))) }
+        Self { ns: AtomicU64::new(self.ns.load(Ordering::Acquire)) }
     }
 
     /// The lease was renewed, as it was asked for then.

@@ -26,8 +26,9 @@ use tracing::Span;
 
 /// Attempts that one statement ends at most.
 const FINISH_LIMIT: usize = 1000;
-/// Finishes that wait at most; then handlers that ended keep waiting, and with them their tasks.
-const MAX_WAITING: usize = 20_000;
+/// Finishes that wait at most; then handlers that ended keep their slots. What waits is renewed and would run again after a crash:
+/// two batches are enough to keep the database busy.
+const MAX_WAITING: usize = 2 * FINISH_LIMIT;
 
 /// An attempt on its way to its end, with what is counted when that is known.
 pub(crate) struct Ended {
@@ -132,19 +133,52 @@ pub(crate) fn start(shared: Arc<Shared>) -> (Finisher, JoinHandle<()>) {
 
 async fn run(shared: Arc<Shared>, mut receiver: mpsc::Receiver<Waiting>, link: Arc<Link>) {
     let mut batch = Vec::with_capacity(FINISH_LIMIT);
+    let mut settling = Settling::default();
     while receiver.recv_many(&mut batch, FINISH_LIMIT).await > 0 {
         let mut queues: BTreeMap<Arc<str>, Vec<Waiting>> = BTreeMap::new();
         for waiting in batch.drain(..) {
             queues.entry(waiting.ended.queue.clone()).or_default().push(waiting);
         }
         for (queue, waiting) in queues {
-            flush(&shared, &link, &queue, waiting).await;
+            flush(&shared, &link, &queue, waiting, &mut settling).await;
         }
+    }
+    settling.done().await;
+}
+
+/// What was answered last is counted beside the next statement, which need not wait for it.
+#[derive(Default)]
+struct Settling(Option<JoinHandle<()>>);
+
+impl Settling {
+    async fn done(&mut self) {
+        if let Some(last) = self.0.take()
+            && let Err(error) = last.await
+            && let Ok(panic) = error.try_into_panic()
+        {
+            std::panic::resume_unwind(panic);
+        }
+    }
+
+    async fn begin(&mut self, shared: &Arc<Shared>, part: Vec<Waiting>, answers: Vec<Finished>) {
+        self.done().await;
+        let shared = shared.clone();
+        self.0 = Some(tokio::spawn(async move {
+            for (waiting, answer) in part.iter().zip(answers) {
+                settle(&shared, &waiting.ended, answer);
+            }
+        }));
     }
 }
 
 /// Ends attempts of one queue, halving the batch around what the database refuses to hold.
-async fn flush(shared: &Shared, link: &Link, queue: &Arc<str>, waiting: Vec<Waiting>) {
+async fn flush(
+    shared: &Arc<Shared>,
+    link: &Link,
+    queue: &Arc<str>,
+    waiting: Vec<Waiting>,
+    settling: &mut Settling,
+) {
     let metrics = shared.client.metrics().engine();
     let mut pause = link.pause();
     let mut parts = VecDeque::from([waiting]);
@@ -159,9 +193,7 @@ async fn flush(shared: &Shared, link: &Link, queue: &Arc<str>, waiting: Vec<Wait
                 }
                 let contexts = part.iter().map(|waiting| TraceContext::of_span(&waiting.ended.span));
                 batch.done(Deed::Finish, queue, shared.id, part.len(), contexts);
-                for (waiting, answer) in part.iter().zip(answers) {
-                    settle(shared, &waiting.ended, answer);
-                }
+                settling.begin(shared, part, answers).await;
             }
             Err(error) if error.is_about_data() && part.len() > 1 => {
                 let rest = part.split_off(part.len() / 2);

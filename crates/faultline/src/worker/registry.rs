@@ -3,12 +3,13 @@
 use crate::worker::deadline::{BootTime, Deadline};
 use crate::worker::rescue::Sent;
 use faultline_core::{JobId, LeaseId};
+use futures_util::task::AtomicWaker;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
-use tokio_util::sync::CancellationToken;
+use tokio::sync::Notify;
 
 /// Why a running handler has to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,47 +25,79 @@ pub(crate) enum Why {
     Overdue = 4,
 }
 
-/// The way to stop one handler; the first reason stays.
+/// The way to stop one handler; the first reason stays. Every attempt has one: it is a single allocation, and whoever waits costs
+/// the others nothing.
 #[derive(Clone, Debug)]
-pub(crate) struct Stop {
-    token: CancellationToken,
-    why: Arc<AtomicU8>,
+pub(crate) struct Stop(Arc<Signal>);
+
+#[derive(Debug)]
+struct Signal {
+    /// 0 while it may go on.
+    why: AtomicU8,
     deadline: Deadline,
+    /// The task of the attempt.
+    attempt: AtomicWaker,
+    /// Who else waits: handlers that want to hear of it.
+    others: Notify,
 }
 
 impl Stop {
     fn new(deadline: Deadline) -> Self {
-        Self { token: CancellationToken::new(), why: Arc::new(AtomicU8::new(0)), deadline }
+        Self(Arc::new(Signal {
+            why: AtomicU8::new(0),
+            deadline,
+            attempt: AtomicWaker::new(),
+            others: Notify::new(),
+        }))
     }
 
     pub(crate) fn deadline(&self) -> &Deadline {
-        &self.deadline
+        &self.0.deadline
     }
 
     /// Resolves, and stops the handler, when it is polled after the lease's local deadline. Nothing wakes it: polled before the handler
     /// in the same task, it keeps a handler that is woken by something else from going on.
     pub(crate) async fn overdue(&self) {
-        std::future::poll_fn(|_| if self.deadline.is_over() { Poll::Ready(()) } else { Poll::Pending }).await;
+        std::future::poll_fn(|_| if self.deadline().is_over() { Poll::Ready(()) } else { Poll::Pending }).await;
         self.stop(Why::Overdue);
     }
 
     fn stop(&self, why: Why) {
         // A later reason changes nothing.
-        let _ = self.why.compare_exchange(0, why as u8, Ordering::AcqRel, Ordering::Acquire);
-        self.token.cancel();
+        let _ = self.0.why.compare_exchange(0, why as u8, Ordering::AcqRel, Ordering::Acquire);
+        self.0.attempt.wake();
+        self.0.others.notify_waiters();
     }
 
+    /// Resolves when the handler is stopped, for the task of the attempt alone: there is room for one waker.
+    pub(crate) async fn stops_attempt(&self) {
+        std::future::poll_fn(|context| {
+            if self.is_stopped() {
+                return Poll::Ready(());
+            }
+            self.0.attempt.register(context.waker());
+            // It may have been stopped before there was somebody to wake.
+            if self.is_stopped() { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
+
+    /// The same for anybody else.
     pub(crate) async fn stopped(&self) {
-        self.token.cancelled().await;
+        // Hears of what happens from here on.
+        let notified = self.0.others.notified();
+        if !self.is_stopped() {
+            notified.await;
+        }
     }
 
     pub(crate) fn is_stopped(&self) -> bool {
-        self.token.is_cancelled()
+        self.0.why.load(Ordering::Acquire) != 0
     }
 
     /// The reason, once [`Stop::stopped`] has resolved.
     pub(crate) fn why(&self) -> Why {
-        match self.why.load(Ordering::Acquire) {
+        match self.0.why.load(Ordering::Acquire) {
             2 => Why::Cancelled,
             3 => Why::Drain,
             4 => Why::Overdue,
@@ -150,14 +183,14 @@ impl Registry {
     /// A lease was renewed for `ttl`, as it was asked for then.
     pub(crate) fn renewed(&self, id: JobId, lease_id: LeaseId, asked: BootTime, ttl: Duration) {
         if let Some(job) = self.held().get(&id).filter(|job| job.lease_id == lease_id) {
-            job.stop.deadline.renewed(asked, ttl);
+            job.stop.deadline().renewed(asked, ttl);
         }
     }
 
     /// Strict mode: stops the handlers whose leases may have ended. What is finishing is left alone: its transaction may have been
     /// committed, and if not the fence decides.
     pub(crate) fn stop_overdue(&self) {
-        for job in self.held().values().filter(|job| !job.finishing && job.stop.deadline.is_over()) {
+        for job in self.held().values().filter(|job| !job.finishing && job.stop.deadline().is_over()) {
             job.stop.stop(Why::Overdue);
         }
     }
