@@ -1,8 +1,9 @@
 //! Concurrent enqueues share commits.
 //!
 //! A request puts its job into a lane and waits. A lane takes whatever waits, up to [`MAX_COMMIT_JOBS`], and commits it in
-//! one statement; at most two commits are in flight, so that the requests which arrive meanwhile gather for the next. A
-//! request that comes alone is committed at once. Each is answered after its commit.
+//! one statement; the requests which arrive while it is in flight gather for the next. That one is sent when the first is answered,
+//! or beside it if it takes long; there are two at most. A request that comes alone is committed at once. Each is answered after
+//! its commit.
 //!
 //! There are two lanes. Jobs without a key never wait for a lock; jobs with a key wait for whoever is using that key, which
 //! may be somebody's open transaction, and must not make the others wait.
@@ -11,14 +12,16 @@
 //! answered by the commit, which has the same deadline. [`Waiting::claim`] decides which of the two it is, exactly once.
 
 use crate::commit::{Committer, Outcome};
-use crate::limits::{MAX_COMMIT_BYTES, MAX_COMMIT_JOBS, MAX_COMMITS_IN_FLIGHT, MAX_WAITING_ENQUEUES, MIN_COMMIT_TIME};
+use crate::limits::{
+    COMMIT_ALONE, MAX_COMMIT_BYTES, MAX_COMMIT_JOBS, MAX_COMMITS_IN_FLIGHT, MAX_WAITING_ENQUEUES, MIN_COMMIT_TIME,
+};
 use crate::problem::{Kind, Problem};
 use faultline_core::NewJob;
 use faultline_store::Error;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
@@ -109,7 +112,7 @@ fn out_of_time() -> Error {
 async fn run(mut waiting: mpsc::Receiver<Waiting>, committer: Committer, tasks: TaskTracker) {
     let slots = Arc::new(Semaphore::new(MAX_COMMITS_IN_FLIGHT));
     while let Some(first) = waiting.recv().await {
-        let slot = slots.clone().acquire_owned().await.expect("nobody closes the semaphore");
+        let slot = slot(&slots).await;
         let mut batch = Batch::default();
         batch.take(first);
         while batch.has_room() {
@@ -126,6 +129,17 @@ async fn run(mut waiting: mpsc::Receiver<Waiting>, committer: Committer, tasks: 
             }
         });
     }
+}
+
+/// A place in flight: at once if no commit is, else when none is any more or the last one takes long.
+async fn slot(slots: &Arc<Semaphore>) -> OwnedSemaphorePermit {
+    let all = u32::try_from(MAX_COMMITS_IN_FLIGHT).unwrap_or(u32::MAX);
+    let alone = tokio::time::timeout(COMMIT_ALONE, slots.clone().acquire_many_owned(all)).await;
+    let slot = match alone {
+        Ok(all) => all.map(|mut all| all.split(1).expect("there is one at least")),
+        Err(_) => slots.clone().acquire_owned().await,
+    };
+    slot.expect("nobody closes the semaphore")
 }
 
 #[derive(Default)]

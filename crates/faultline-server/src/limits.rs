@@ -28,9 +28,12 @@ pub const MAX_WAITING_ENQUEUES: usize = 8192;
 pub const MAX_COMMIT_JOBS: usize = 500;
 /// Bytes of payload at which a commit takes no further job.
 pub const MAX_COMMIT_BYTES: usize = 8 * 1024 * 1024;
-/// Commits in flight, each lane: while two are on their way the next requests gather, so that load makes them larger,
+/// Commits in flight, each lane: while one is on its way the next requests gather, so that load makes them larger,
 /// not more.
 pub const MAX_COMMITS_IN_FLIGHT: usize = 2;
+/// How long a commit is on its way before another one may join it. Two small ones cost the database twice as much as one, and only
+/// hide from each other how long each takes, which is little unless it is slow.
+pub const COMMIT_ALONE: Duration = Duration::from_millis(5);
 /// A request with less time left than this is not sent any more: an answer could not be expected in time, and what is
 /// not sent is certainly not done.
 pub const MIN_COMMIT_TIME: Duration = Duration::from_millis(500);

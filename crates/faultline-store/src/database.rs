@@ -4,7 +4,7 @@ use crate::connect::{Connector, Plans};
 use crate::error::{Error, Result};
 use crate::session::ClientWrapper;
 use deadpool::Runtime;
-use deadpool::managed::{self, Manager, Object, Pool, PoolError, RecycleError, RecycleResult};
+use deadpool::managed::{self, Manager, Object, Pool, PoolError, QueueMode, RecycleError, RecycleResult};
 use faultline_metrics::{Call, Metrics, PoolMetrics, SessionMetrics};
 use std::ops::Deref;
 use std::time::Duration;
@@ -105,6 +105,8 @@ impl Database {
             .wait_timeout(Some(POOL_WAIT))
             .create_timeout(Some(POOL_WAIT + POOL_WAIT))
             .runtime(Runtime::Tokio1)
+            // Few calls at once use few sessions, whose plans and caches are warm.
+            .queue_mode(QueueMode::Lifo)
             .build()
             .map_err(|e| Error::Url { reason: e.to_string() })?;
         Ok(Self {

@@ -46,7 +46,8 @@ fn a_burst_of_jobs_costs_few_statements_a_job() {
             let of = |statement| stage.world.log().count(|event| *event == Event::Ran(statement));
             stage.enqueue(1..=JOBS, Duration::from_millis(20)).await;
             stage.pass(secs(10)).await;
-            let (claims, finishes, enqueues) = (of(Statement::Claim), of(Statement::Complete), of(Statement::EnqueueAlike));
+            let (claims, finishes, enqueues) =
+                (of(Statement::Claim), of(Statement::Complete), of(Statement::EnqueueAlike));
             println!("seed {seed}: {claims} claims, {finishes} finishes, {enqueues} enqueues for {JOBS} jobs");
             assert_eq!(worker.stop().await.succeeded, JOBS as u64);
             assert_eq!(enqueues, 1);

@@ -172,13 +172,7 @@ impl Settling {
 }
 
 /// Ends attempts of one queue, halving the batch around what the database refuses to hold.
-async fn flush(
-    shared: &Arc<Shared>,
-    link: &Link,
-    queue: &Arc<str>,
-    waiting: Vec<Waiting>,
-    settling: &mut Settling,
-) {
+async fn flush(shared: &Arc<Shared>, link: &Link, queue: &Arc<str>, waiting: Vec<Waiting>, settling: &mut Settling) {
     let metrics = shared.client.metrics().engine();
     let mut pause = link.pause();
     let mut parts = VecDeque::from([waiting]);

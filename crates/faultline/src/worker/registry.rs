@@ -43,12 +43,7 @@ struct Signal {
 
 impl Stop {
     fn new(deadline: Deadline) -> Self {
-        Self(Arc::new(Signal {
-            why: AtomicU8::new(0),
-            deadline,
-            attempt: AtomicWaker::new(),
-            others: Notify::new(),
-        }))
+        Self(Arc::new(Signal { why: AtomicU8::new(0), deadline, attempt: AtomicWaker::new(), others: Notify::new() }))
     }
 
     pub(crate) fn deadline(&self) -> &Deadline {
