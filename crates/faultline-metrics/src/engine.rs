@@ -148,6 +148,11 @@ impl EngineMetrics {
 
     /// An enqueue was answered.
     pub fn enqueued(&self, queue: &str, kind: &str, answer: Enqueue) {
+        self.enqueued_many(queue, kind, answer, 1);
+    }
+
+    /// So many of one kind were answered alike.
+    pub fn enqueued_many(&self, queue: &str, kind: &str, answer: Enqueue, jobs: u64) {
         let counters = self.kinds.of(queue, kind, |queue, kind| {
             [&self.enqueued, &self.deduplicated, &self.conflicts].map(|family| family.of(&[queue, kind]))
         });
@@ -156,7 +161,7 @@ impl EngineMetrics {
             Enqueue::Duplicate => 1,
             Enqueue::Conflict => 2,
         };
-        counters[at].inc();
+        counters[at].inc_by(jobs);
     }
 
     /// The answer of a statement was lost.

@@ -146,11 +146,16 @@ impl Client {
         let mut answers = Vec::with_capacity(jobs.len());
         for chunk in jobs.chunks(limit) {
             let enqueued = self.enqueue_chunk(chunk).await?;
-            for (job, answer) in chunk.iter().zip(&enqueued) {
-                self.metrics().engine().enqueued(&job.queue, &job.kind, answer.metric());
+            let counted: Vec<_> =
+                chunk.iter().zip(&enqueued).map(|(job, answer)| (&*job.queue, &*job.kind, answer.metric())).collect();
+            for same in counted.chunk_by(|one, next| one == next) {
+                let (queue, kind, answer) = same[0];
+                self.metrics().engine().enqueued_many(queue, kind, answer, same.len() as u64);
             }
             answers.extend(enqueued);
             let mut queues: Vec<&str> = chunk.iter().map(|job| job.queue.as_str()).collect();
+            // Most of them are the same.
+            queues.dedup();
             queues.sort_unstable();
             queues.dedup();
             queues.into_iter().for_each(|queue| self.hint(queue));

@@ -7,6 +7,7 @@ use crate::figure::{Cost, Figure, Outcome, Unit};
 use crate::ground::Room;
 use crate::load::{ByHand, Load, new_jobs, rows, through_library};
 use faultline::Client;
+use std::sync::Arc;
 use std::time::Instant;
 use tokio::task::JoinSet;
 
@@ -51,9 +52,13 @@ pub(super) async fn run(bench: &Bench<'_>) -> Result<Outcome> {
 async fn by_hand_rate(bench: &Bench<'_>, room: &Room, jobs: u64, sessions: usize) -> Result<(f64, Cost)> {
     let mut parts = Vec::new();
     for _ in 0..sessions {
-        parts.push((ByHand::new(room).await?, rows(jobs / sessions as u64, bench.options.payload_bytes)));
+        parts.push((
+            Arc::new(ByHand::new(room).await?),
+            Arc::new(rows(jobs / sessions as u64, bench.options.payload_bytes)),
+        ));
     }
-    let work = parts.into_iter().map(|(hand, rows)| async move { hand.insert(NOOP, &rows).await });
+    // What was made before the clock runs is given up after it has stopped.
+    let work = parts.clone().into_iter().map(|(hand, rows)| async move { hand.insert(NOOP, &rows).await });
     timed(bench, room, "by_hand", work).await
 }
 
@@ -62,9 +67,9 @@ async fn library_rate(bench: &Bench<'_>, room: &Room, jobs: u64, sessions: usize
     for _ in 0..sessions {
         let client = Client::connect(&room.url).await?;
         let load = Load::now(jobs, bench.options.payload_bytes);
-        parts.push((client.clone(), new_jobs(&client, jobs / sessions as u64, load)?));
+        parts.push((client.clone(), Arc::new(new_jobs(&client, jobs / sessions as u64, load)?)));
     }
-    let work = parts.into_iter().map(|(client, jobs)| async move { through_library(&client, &jobs).await });
+    let work = parts.clone().into_iter().map(|(client, jobs)| async move { through_library(&client, &jobs).await });
     timed(bench, room, "faultline", work).await
 }
 
