@@ -317,7 +317,7 @@ pub(super) mod samples {
                 bytes: 12_000_000,
                 max_connections: 100,
                 connections: 20,
-                schema_version: 5,
+                schema_version: 4,
                 schema_needed: 4,
                 migrated_at: Some(now),
                 audit_on_since: None,
