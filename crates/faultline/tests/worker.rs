@@ -401,7 +401,7 @@ async fn a_row_that_somebody_has_locked_costs_the_other_jobs_of_its_worker_no_le
     let client = client(&database);
     let go_on = Arc::new(Semaphore::new(0));
     let waiting = go_on.clone();
-    let worker = quick(&client).lease_ttl(Duration::from_millis(900)).on_kind("long", move |_, _| {
+    let worker = quick(&client).on_kind("long", move |_, _| {
         let waiting = waiting.clone();
         async move {
             drop(waiting.acquire().await.unwrap());
@@ -417,7 +417,8 @@ async fn a_row_that_somebody_has_locked_costs_the_other_jobs_of_its_worker_no_le
     let mut plain = common::plain(&database.url()).await;
     let lock = plain.transaction().await.unwrap();
     lock.execute("select from faultline.jobs where id = $1 for update", &[&locked.0]).await.unwrap();
-    let later = first + jiff::SignedDuration::from_secs(3);
+    // The row is locked for two lease times and a half: far beyond the moment in which another job would be recovered.
+    let later = first + jiff::SignedDuration::from_secs(5);
     wait_until(&client, other, |job| expires(job) > later).await;
     lock.rollback().await.unwrap();
     wait_until(&client, locked, |job| expires(job) > later).await;
