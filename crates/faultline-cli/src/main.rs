@@ -30,7 +30,7 @@ mod webhook;
 use clap::Parser;
 use std::process::ExitCode;
 
-/// A job is some twenty small allocations that end on another thread than the one that made them.
+/// A job is many small allocations, which end on another thread than the one that made them.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

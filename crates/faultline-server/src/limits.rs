@@ -31,8 +31,8 @@ pub const MAX_COMMIT_BYTES: usize = 8 * 1024 * 1024;
 /// Commits in flight, each lane: while one is on its way the next requests gather, so that load makes them larger,
 /// not more.
 pub const MAX_COMMITS_IN_FLIGHT: usize = 2;
-/// How long a commit is on its way before another one may join it. Two small ones cost the database twice as much as one, and only
-/// hide from each other how long each takes, which is little unless it is slow.
+/// How long a commit is on its way before another one may join it. Two small ones cost the database more than one that has the
+/// jobs of both; beside a slow one, the next need not wait for it.
 pub const COMMIT_ALONE: Duration = Duration::from_millis(5);
 /// A request with less time left than this is not sent any more: an answer could not be expected in time, and what is
 /// not sent is certainly not done.

@@ -61,11 +61,14 @@ pub(crate) fn start(global: &Global, command: &Command, runtime: &Handle) -> Log
     with_traces(Registry::default().with(lines.with_filter(filter)), command, runtime)
 }
 
-/// Levels by target, or also by span and field. The first is asked at each attempt; the second keeps account of every span.
+/// Levels by target, or also by span and field, which needs an account of every span: that of each attempt. Both take the same
+/// texts, but only the second refuses what is none, and logs nothing where nothing is named.
 fn read(filter: &str) -> Result<Box<dyn Filter<Registry> + Send + Sync>, ParseError> {
+    let by_span = EnvFilter::try_new(filter)?;
+    let names_something = filter.split(',').any(|part| !part.trim().is_empty());
     match filter.parse::<Targets>() {
-        Ok(targets) if !filter.contains('[') => Ok(Box::new(targets)),
-        _ => Ok(Box::new(EnvFilter::try_new(filter)?)),
+        Ok(by_target) if !filter.contains('[') && names_something => Ok(Box::new(by_target)),
+        _ => Ok(Box::new(by_span)),
     }
 }
 
@@ -96,4 +99,29 @@ where
 {
     subscriber.init();
     Log::default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tracing_subscriber::filter::LevelFilter;
+
+    #[test]
+    fn a_filter_means_the_same_whichever_way_it_is_read() {
+        for (filter, most) in [
+            ("", LevelFilter::OFF),
+            (",", LevelFilter::OFF),
+            ("warn", LevelFilter::WARN),
+            ("info,tokio_postgres=warn", LevelFilter::INFO),
+            ("off,faultline=debug", LevelFilter::DEBUG),
+            ("faultline", LevelFilter::TRACE),
+        ] {
+            let hint = EnvFilter::try_new(filter).unwrap().max_level_hint();
+            assert_eq!((read(filter).unwrap().max_level_hint(), hint), (Some(most), Some(most)), "{filter}");
+        }
+        assert!(read("info,[attempt{queue=mail}]=debug").is_ok());
+        for bad in ["=", "faultline=loud", "info,=warn"] {
+            assert!(read(bad).is_err(), "{bad}");
+        }
+    }
 }

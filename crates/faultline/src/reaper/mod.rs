@@ -17,8 +17,8 @@
 //! Contact means that commits go through: while jobs run, each look is followed by one. A primary whose synchronous standby is away
 //! answers looks, and nobody can renew. And it means that those who are missed could have renewed: each look that misses a worker
 //! rehearses its signs of life, since a database may be up and refuse just these, for want of space; and a worker whose expired
-//! leases are all on rows that somebody has locked is not missed by them. So whoever loses a job could renew it, or another
-//! one that it holds, for the whole of the grace, and has not.
+//! leases are all on rows that somebody has locked is not missed by them. So at each look of the grace whoever loses a
+//! job could renew it, or another one that it holds, and has not.
 //!
 //! If the process dies at any await, nothing is half-done: each step is one statement, or is taken back.
 

@@ -31,8 +31,8 @@ use tracing::{Instrument, Span};
 
 /// Jobs that one statement claims at most.
 const CLAIM_LIMIT: usize = 1000;
-/// After a full claim, how long the loop lets slots gather unless all are free sooner: a claim costs the same for few jobs as for many,
-/// and slots that gather stand empty.
+/// After a full claim, how long the loop lets slots gather unless all are free sooner: a claim has a price of its own, however few jobs it
+/// brings, and slots that gather stand empty.
 const GATHER: Duration = Duration::from_millis(2);
 /// Between two sweeps of all workers together.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);

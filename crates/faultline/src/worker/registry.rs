@@ -241,6 +241,7 @@ impl Registry {
 mod tests {
     use super::*;
     use faultline_core::JobId;
+    use futures_util::FutureExt;
 
     fn ids() -> (JobId, LeaseId, LeaseId) {
         let mut rng = rand::rng();
@@ -288,6 +289,26 @@ mod tests {
         registry.cancel(id, lease);
         registry.drain();
         assert_eq!(stop.why(), Why::Cancelled);
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_for_a_stop_hears_of_it_before_and_after() {
+        let (id, lease, _) = ids();
+        let registry = Registry::default();
+        let stop = registry.insert(id, lease, "q".into(), later());
+        let mut attempt = std::pin::pin!(stop.stops_attempt());
+        let mut others = [(); 2].map(|()| Box::pin(stop.stopped()));
+        assert!(futures_util::poll!(attempt.as_mut()).is_pending());
+        for other in &mut others {
+            assert!(futures_util::poll!(other.as_mut()).is_pending());
+        }
+        let waiting = futures_util::future::join(attempt, futures_util::future::join_all(others));
+        let ((), _) = tokio::join!(
+            async { registry.drain() },
+            tokio::time::timeout(Duration::from_secs(10), waiting).map(Result::unwrap)
+        );
+        stop.stops_attempt().await;
+        stop.stopped().await;
     }
 
     #[test]
