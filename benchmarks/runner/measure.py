@@ -73,7 +73,7 @@ class Measured:
                 if workers.count == 0:
                     raise Failed(f"no job ran within {limit:.0f} s")
                 series = workers.series()
-                end_ns = self.drained(database) if complete else series[-1][0]
+                end_ns = self.drained(database, jobs) if complete else series[-1][0]
                 # Whatever is run a second time has been begun by now.
                 time.sleep(0.2)
                 handled = workers.count
@@ -89,10 +89,11 @@ class Measured:
                 "end_ns": end_ns,
             }
 
-    def drained(self, database):
+    def drained(self, database, jobs):
         """When the database says that every job has ended, on the clock of the adapters."""
+        query = self.peer.drained.format(jobs=jobs)
         deadline = time.monotonic() + 60
-        while database.sql.one(self.peer.drained) != "t":
+        while database.sql.one(query) != "t":
             if time.monotonic() > deadline:
                 raise Failed("every handler ran, but the database has unfinished jobs after 60 s more")
             time.sleep(0.005)

@@ -18,7 +18,7 @@ class Peer:
     ecosystem: str
     # The file that is the adapter: a crate, a module, a script.
     adapter: str
-    # A query that is true when every job has ended, as the database sees it.
+    # A query that is true when every job has ended, as the database sees it; {jobs} in it is their number.
     drained: str
     # Whether there are documented settings that recover from a crash sooner than the default ones.
     recovery: bool = False
@@ -58,8 +58,13 @@ PEERS = [
         "awa 0.6.9",
         "rust",
         "awa",
-        # Its tables are append-only, and which of them has the truth is its own affair; its view is the interface.
-        "select not exists (select from awa.jobs where state in ('available', 'running', 'retryable', 'scheduled'))",
+        # Its view of all jobs takes minutes after some hundred thousand; this is the sum by which its own `queue_counts` tells how
+        # many have ended (awa-model, `src/queue_storage.rs`, `queue_counts_exact`).
+        """select coalesce((select sum(live_terminal_count) from awa.queue_terminal_live_counts), 0)
+                + coalesce((select sum(terminal_delta) from awa.queue_terminal_count_deltas), 0)
+                + coalesce((select sum(completed_count) from awa.receipt_completion_batches), 0)
+                - (select count(*) from awa.receipt_completion_tombstones)
+                + coalesce((select sum(pruned_completed_count) from awa.queue_terminal_rollups), 0) >= {jobs}""",
         recovery=True,
     ),
     Peer(

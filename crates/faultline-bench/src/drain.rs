@@ -8,7 +8,7 @@ use crate::bench::Bench;
 use crate::crew::{Crew, Told};
 use crate::duty::{Duty, FLAKY, QUEUE, Side, Tick};
 use crate::error::{BenchError, Result};
-use crate::figure::Cost;
+use crate::figure::{Cost, MOST_POINTS};
 use crate::ground::Room;
 use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
@@ -63,11 +63,8 @@ impl Drain {
         let sampler = Sampler::start(room, schema).await?;
         let (began_at, began) = (clock(room).await?, Instant::now());
         let began_ns = crate::duty::now_ns();
-        let duty = Duty {
-            side: self.side,
-            slots: self.slots,
-            queues: self.queues.iter().map(|&queue| queue.to_owned()).collect(),
-        };
+        let queues = self.queues.iter().map(|&queue| queue.to_owned()).collect();
+        let duty = Duty { queues, ..Duty::new(self.side, self.slots) };
         let mut crew = Crew::start(&bench.options.program, room, &duty, self.processes).await?;
         crew.handled(self.jobs).await?;
         let told = crew.dismiss().await?;
@@ -163,20 +160,22 @@ fn claim_cost(ticks: &[(usize, Tick)], began_ns: u64) -> Vec<(f64, f64)> {
 #[expect(clippy::cast_precision_loss, reason = "for a drawing")]
 fn steps(ticks: &[(usize, Tick)], began_ns: u64) -> Vec<(f64, f64, u64, u64, f64)> {
     const STEP_NS: u64 = 200_000_000;
-    let Some(last) = ticks.iter().map(|(_, tick)| tick.at_ns).max() else { return Vec::new() };
-    let processes = ticks.iter().map(|(number, _)| number + 1).max().unwrap_or(0);
-    let at = |ns: u64| {
-        (0..processes).fold((0, 0, 0.0), |sum, process| {
-            let own = ticks.iter().filter(|(number, tick)| *number == process && tick.at_ns <= ns);
-            let tick = own.map(|(_, tick)| *tick).next_back().unwrap_or_default();
-            (sum.0 + tick.handled, sum.1 + tick.claims, sum.2 + tick.claim_s)
-        })
-    };
+    let mut ticks = ticks.to_vec();
+    ticks.sort_unstable_by_key(|(_, tick)| tick.at_ns);
+    let Some(last) = ticks.last().map(|(_, tick)| tick.at_ns) else { return Vec::new() };
+    let step_ns = STEP_NS.max(last.saturating_sub(began_ns) / MOST_POINTS);
+    let mut latest = vec![Tick::default(); ticks.iter().map(|(number, _)| number + 1).max().unwrap_or(0)];
+    let mut ticks = ticks.into_iter().peekable();
     let mut steps = Vec::new();
     let mut earlier = (0, 0, 0.0);
-    for end in (began_ns + STEP_NS..=last + STEP_NS).step_by(usize::try_from(STEP_NS).unwrap_or(usize::MAX)) {
-        let now = at(end.min(last));
-        let (from_s, step_s) = ((end - began_ns) as f64 / 1e9, (end.min(last) + STEP_NS - end) as f64 / 1e9);
+    for end in (began_ns + step_ns..=last + step_ns).step_by(usize::try_from(step_ns).unwrap_or(usize::MAX)) {
+        while let Some((number, tick)) = ticks.next_if(|(_, tick)| tick.at_ns <= end) {
+            latest[number] = tick;
+        }
+        let now = latest.iter().fold((0, 0, 0.0), |sum: (u64, u64, f64), tick| {
+            (sum.0 + tick.handled, sum.1 + tick.claims, sum.2 + tick.claim_s)
+        });
+        let (from_s, step_s) = ((end - began_ns) as f64 / 1e9, (end.min(last) + step_ns - end) as f64 / 1e9);
         // The rest of the last step, of a few ms, says nothing.
         if step_s > 0.05 {
             steps.push((from_s, step_s, now.0 - earlier.0, now.1 - earlier.1, now.2 - earlier.2));

@@ -11,6 +11,10 @@ pub(crate) const NOOP: &str = "bench.noop";
 pub(crate) const TIMED: &str = "bench.timed";
 /// A kind that fails in its first attempt.
 pub(crate) const FLAKY: &str = "bench.flaky";
+/// The queue of handlers that wait, which has slots of its own.
+pub(crate) const LONG_QUEUE: &str = "bench.long";
+/// A kind that waits for its payload's `for_ms`.
+pub(crate) const WAIT: &str = "bench.wait";
 /// Latencies are kept from 1 µs to ten minutes, with three digits.
 const LONGEST_US: u64 = 600_000_000;
 
@@ -42,12 +46,14 @@ pub(crate) struct Duty {
     pub(crate) slots: usize,
     /// Where it takes jobs from.
     pub(crate) queues: Vec<String>,
+    /// Jobs of [`LONG_QUEUE`] at once; none if there are none of it.
+    pub(crate) long_slots: Option<usize>,
 }
 
 impl Duty {
     /// One that takes from the queue of most measurements.
     pub(crate) fn new(side: Side, slots: usize) -> Self {
-        Self { side, slots, queues: vec![QUEUE.to_owned()] }
+        Self { side, slots, queues: vec![QUEUE.to_owned()], long_slots: None }
     }
 }
 

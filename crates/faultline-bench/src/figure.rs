@@ -175,6 +175,15 @@ pub struct Line {
     pub points: Vec<(f64, f64)>,
 }
 
+/// As many points as a line of a plot needs at most.
+pub(crate) const MOST_POINTS: u64 = 1000;
+
+/// Points over a long time, thinned out: of each stretch its highest, so that no peak goes missing.
+pub(crate) fn thinned(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
+    let stretch = points.len().div_ceil(usize::try_from(MOST_POINTS).unwrap_or(usize::MAX)).max(1);
+    points.chunks(stretch).filter_map(|part| part.iter().copied().max_by(|a, b| a.1.total_cmp(&b.1))).collect()
+}
+
 /// A plot.
 #[derive(Debug, Clone, Serialize)]
 pub struct Plot {
@@ -223,6 +232,15 @@ mod tests {
     fn a_budget_without_a_ratio_is_not_met() {
         let own = Figure::new("Faultline", Unit::JobsPerSecond, vec![90.0]).at_least(0.9);
         assert_eq!(own.budget.map(|budget| budget.met), Some(false));
+    }
+
+    #[test]
+    fn a_thinned_line_keeps_its_peaks_and_a_short_one_all_of_its_points() {
+        let line = |n: u32| (0..n).map(|at| (f64::from(at), if at == 777 { 9.0 } else { 1.0 })).collect::<Vec<_>>();
+        assert_eq!(thinned(&line(900)), line(900));
+        let long = thinned(&line(72_000));
+        assert!((500..=1000).contains(&long.len()), "{}", long.len());
+        assert_eq!(long.iter().filter(|point| point.1 > 8.0).collect::<Vec<_>>(), [&(777.0, 9.0)]);
     }
 
     #[test]

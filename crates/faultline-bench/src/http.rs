@@ -34,6 +34,9 @@ impl Connection {
             if let Some(at) = self.buffer.windows(4).position(|window| window == b"\r\n\r\n") {
                 break at + 4;
             }
+            if self.buffer.len() > MAX_HEAD_BYTES {
+                return Err(BenchError::Process("the API says too much".into()));
+            }
             self.more().await?;
         };
         let head = String::from_utf8_lossy(&self.buffer[..head_bytes]);
@@ -51,8 +54,8 @@ impl Connection {
 
     async fn more(&mut self) -> Result<()> {
         let read = self.stream.read_buf(&mut self.buffer).await.map_err(BenchError::io("read an answer"))?;
-        if read == 0 || self.buffer.len() > MAX_HEAD_BYTES {
-            return Err(BenchError::Process("the API has hung up, or says too much".into()));
+        if read == 0 {
+            return Err(BenchError::Process("the API has hung up".into()));
         }
         Ok(())
     }

@@ -10,7 +10,7 @@
 //! | `bench` | a run |
 //! | `ground` | the server, with a database for each measurement |
 //! | `drain` | a queue worked off by processes, with costs and samples |
-//! | `load`, `http` | jobs on their way in |
+//! | `load`, `http`, `api` | jobs on their way in |
 //! | `crew`, `worker`, `duty` | worker processes, and what they are told and tell |
 //! | `by_hand` | the ceiling: SQL and one loop |
 //! | `report`, `plot` | the page |
@@ -18,6 +18,7 @@
 //! | `figure` | medians, ratios, budgets |
 
 mod accounts;
+mod api;
 mod bench;
 mod by_hand;
 mod crew;

@@ -20,7 +20,7 @@ pub struct Options {
     pub jobs: Option<u64>,
     /// Jobs a second in `steady`.
     pub rate: u32,
-    /// How long `steady` and `idle` last, instead of the scenario's own time.
+    /// How long `steady`, `long-jobs` and `idle` last, instead of the scenario's own time.
     pub duration: Option<Duration>,
     /// Bytes of payload.
     pub payload_bytes: usize,

@@ -2,7 +2,7 @@
 
 use crate::accounts;
 use crate::by_hand;
-use crate::duty::{Duty, End, FLAKY, NOOP, Side, TIMED, Tick, Word, latencies, now_ns, told};
+use crate::duty::{Duty, End, FLAKY, LONG_QUEUE, NOOP, Side, TIMED, Tick, WAIT, Word, latencies, now_ns, told};
 use crate::error::{BenchError, Result};
 use faultline::{Client, Failure, Metrics, Run, Worker};
 use hdrhistogram::Histogram;
@@ -29,6 +29,11 @@ pub(crate) struct Seen {
 #[derive(Deserialize)]
 struct Timed {
     at_ns: u64,
+}
+
+#[derive(Deserialize)]
+struct Waits {
+    for_ms: u64,
 }
 
 impl Seen {
@@ -108,6 +113,9 @@ fn worker(client: &Client, duty: &Duty, seen: &Arc<Seen>) -> Worker {
     for queue in &duty.queues {
         worker = worker.queue(queue.clone(), duty.slots);
     }
+    if let Some(slots) = duty.long_slots {
+        worker = worker.queue(LONG_QUEUE, slots);
+    }
     let (noop, timed, flaky) = (seen.clone(), seen.clone(), seen.clone());
     worker
         .on_kind(NOOP, move |_: Box<RawValue>, _: Run| {
@@ -123,6 +131,12 @@ fn worker(client: &Client, duty: &Duty, seen: &Arc<Seen>) -> Worker {
             let fails = run.attempt() == 1;
             flaky.handled(u64::from(!fails));
             std::future::ready(if fails { Err(Failure::new("the first attempt fails")) } else { Ok(()) })
+        })
+        // Not counted: what is waited for is what runs beside it.
+        .on_kind(WAIT, |payload: Box<RawValue>, _: Run| async move {
+            let Waits { for_ms } = serde_json::from_str(payload.get())?;
+            tokio::time::sleep(Duration::from_millis(for_ms)).await;
+            Ok(())
         })
 }
 

@@ -1,7 +1,7 @@
 //! Awa.
 //!
 //! Best: the receipt path for jobs without a deadline, which its documentation calls the hot path (`deadline_duration` zero),
-//! 512 jobs a claim as by default, and workers for two claims. Recovery: the settings that its page "Configuration" gives for
+//! 512 jobs a claim as by default, workers for two claims, and the pool of its tuning guidelines. Recovery: the settings that its page "Configuration" gives for
 //! noticing a crash within five seconds. Default: `QueueConfig::default()`, 50 workers. Bulk: the COPY of its queue storage, the
 //! documented path for bulk producers.
 
@@ -16,6 +16,8 @@ use std::time::Duration;
 
 /// The pool of the documentation's first example.
 const CONNECTIONS: u32 = 10;
+/// What its page "Benchmarking" says for one queue: four for each, and twenty.
+const BEST_CONNECTIONS: u32 = 24;
 
 struct Awa {
     pool: PgPool,
@@ -76,7 +78,8 @@ impl Peer for Awa {
     }
 
     async fn work(url: &str, settings: Settings) -> Result<()> {
-        let pool = PgPoolOptions::new().max_connections(CONNECTIONS).connect(url).await?;
+        let connections = if settings.is_best() { BEST_CONNECTIONS } else { CONNECTIONS };
+        let pool = PgPoolOptions::new().max_connections(connections).connect(url).await?;
         let client = client(pool, settings)?;
         ready().await;
         client.start().await?;

@@ -1,8 +1,7 @@
 //! Single enqueues over HTTP against a real `faultline serve`, each durably committed before its 201.
 
-use crate::accounts;
+use crate::api::Api;
 use crate::bench::Bench;
-use crate::crew::program_with;
 use crate::duty::{NOOP, QUEUE, latencies, percentile_ms};
 use crate::error::{BenchError, Result};
 use crate::figure::{Cost, Figure, Line, Outcome, Plot, Unit};
@@ -12,16 +11,10 @@ use crate::load::{ByHand, payload};
 use crate::worker::mib;
 use futures_util::future::try_join_all;
 use hdrhistogram::Histogram;
-use std::net::SocketAddr;
-use std::process::Stdio;
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, ChildStdin};
 
 /// How long each measurement lasts.
 const LASTS: Duration = Duration::from_secs(4);
-/// What the API has to get ready, and to stop.
-const START_LIMIT: Duration = Duration::from_secs(30);
 
 /// Connections at once, and the sessions by hand that they are compared with.
 const WAYS: [(usize, usize); 3] = [(1, 1), (8, 8), (64, 32)];
@@ -169,38 +162,4 @@ async fn timed(
         latencies: all,
         cost: Cost { wal_bytes, postgres_cpu_us: cpu, ..Cost::default() },
     })
-}
-
-/// A real API process.
-struct Api {
-    child: Child,
-    stdin: Option<ChildStdin>,
-    address: SocketAddr,
-}
-
-impl Api {
-    async fn start(bench: &Bench<'_>, room: &Room) -> Result<Self> {
-        let mut command = program_with(&bench.options.program, &room.url);
-        command.args(["serve", "--exit-with-parent", "--port", "0"]);
-        command.stderr(Stdio::null());
-        let mut child = command.spawn().map_err(BenchError::io("start the API"))?;
-        let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
-        let silent = || BenchError::Process("the API did not start".into());
-        let mut lines = BufReader::new(stdout.ok_or_else(silent)?).lines();
-        let line = tokio::time::timeout(START_LIMIT, lines.next_line()).await.map_err(|_| silent())?;
-        let line = line.map_err(BenchError::io("read from the API"))?.ok_or_else(silent)?;
-        let address = line.strip_prefix("ready http://").and_then(|address| address.parse().ok()).ok_or_else(silent)?;
-        Ok(Self { child, stdin, address })
-    }
-
-    /// What it has used, and then its end.
-    async fn end(mut self) -> Result<Option<accounts::Account>> {
-        let account = self.child.id().and_then(accounts::of);
-        self.stdin = None;
-        let ended = tokio::time::timeout(START_LIMIT, self.child.wait()).await;
-        ended
-            .map_err(|_| BenchError::Process("the API did not stop".into()))?
-            .map_err(BenchError::io("stop the API"))?;
-        Ok(account)
-    }
 }

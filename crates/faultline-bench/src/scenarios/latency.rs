@@ -17,9 +17,9 @@ use std::time::Duration;
 /// Jobs of one measurement.
 const JOBS: u64 = 300;
 /// Jobs before them that open sessions and make plans.
-const WARM_UP: u64 = 20;
+pub(super) const WARM_UP: u64 = 20;
 /// Between two jobs, so that each finds the system idle: a random time, since a fixed one could fall in with some period.
-const GAP_MS: std::ops::Range<u64> = 15..45;
+pub(super) const GAP_MS: std::ops::Range<u64> = 15..45;
 
 pub(super) async fn run(bench: &Bench<'_>) -> Result<Outcome> {
     let jobs = if bench.options.quick { JOBS / 6 } else { JOBS };

@@ -8,6 +8,7 @@ mod fleet;
 mod held_snapshot;
 mod idle;
 mod latency;
+mod long_jobs;
 mod mixed;
 mod steady;
 mod ways;
@@ -27,7 +28,7 @@ pub struct Scenario {
 }
 
 /// Every scenario, in the order in which `all` runs them.
-pub static SCENARIOS: [Scenario; 11] = [
+pub static SCENARIOS: [Scenario; 12] = [
     Scenario {
         name: "drain",
         about: "no-op jobs by one and two worker processes, at 2000 slots and at the default 100, beside hand-written SQL",
@@ -77,6 +78,11 @@ pub static SCENARIOS: [Scenario; 11] = [
         name: "fleet",
         about: "64 worker processes of 10 slots and 2 of 500, beside hand-written SQL",
         run: |bench| Box::pin(fleet::run(bench)),
+    },
+    Scenario {
+        name: "long-jobs",
+        about: "5000 handlers that wait in one worker: their leases, its memory, and short jobs beside them",
+        run: |bench| Box::pin(long_jobs::run(bench)),
     },
     Scenario {
         name: "idle",

@@ -5,13 +5,15 @@
 
 use super::enqueue_http::{distribution, distributions};
 use crate::accounts;
+use crate::api::Api;
 use crate::bench::Bench;
 use crate::crew::Crew;
 use crate::drain::{Sampler, throughput};
 use crate::duty::{Duty, QUEUE, Side, TIMED, Tick, gathered, latencies, now_ns, percentile_ms};
 use crate::error::{BenchError, Result};
-use crate::figure::{Figure, Line, Outcome, Plot, Unit};
+use crate::figure::{Figure, Line, Outcome, Plot, Unit, median, thinned};
 use crate::ground::Room;
+use crate::http::Connection;
 use crate::load::ByHand;
 use crate::worker::mib;
 use faultline::Client;
@@ -24,7 +26,9 @@ use uuid::Uuid;
 
 /// How long a measurement lasts.
 const LASTS: Duration = Duration::from_secs(20);
-/// Producers, each with its share of the rate, and how often each looks what is due.
+/// By hand no longer than this: it is there to compare with, and an hour shall take an hour.
+const BY_HAND_LASTS: Duration = Duration::from_secs(60);
+/// Producers, each with its share of the rate, and how often each looks what is due. The last of Faultline's goes through the API.
 const PRODUCERS: u32 = 4;
 const TICK: Duration = Duration::from_millis(5);
 /// Jobs of one statement at most.
@@ -49,21 +53,27 @@ struct Measured {
 struct Look {
     at_s: f64,
     worker_mib: f64,
+    api_mib: f64,
     table_mib: f64,
 }
 
 pub(super) async fn run(bench: &Bench<'_>) -> Result<Outcome> {
     let (lasts, rate) = (bench.options.duration(LASTS), bench.options.rate);
     let mut outcome = bench.outcome(format!(
-        "{rate} jobs a second for {} s from {PRODUCERS} producers to {WORKERS} worker processes of {SLOTS} slots; each latency counts \
-         from the job's own moment on the schedule. By hand producers insert in the same portions and notify apart.",
-        lasts.as_secs_f64()
+        "{rate} jobs a second for {} s from {PRODUCERS} producers, one of them through an API process, to {WORKERS} worker processes of {SLOTS} slots; \
+         each latency counts from the job's own moment on the schedule. By hand producers insert in the same portions and notify apart, for {} s.",
+        lasts.as_secs_f64(),
+        lasts.min(BY_HAND_LASTS).as_secs_f64()
     ));
     bench.plan(2 * bench.options.repeats as usize);
     let (mut by_hand, mut own) = (Vec::new(), Vec::new());
     for _ in 0..bench.options.repeats {
         by_hand.push(
-            bench.measure("by hand", async |room| measure(bench, room, Side::ByHandListening, lasts).await).await?,
+            bench
+                .measure("by hand", async |room| {
+                    measure(bench, room, Side::ByHandListening, lasts.min(BY_HAND_LASTS)).await
+                })
+                .await?,
         );
         own.push(bench.measure("library", async |room| measure(bench, room, Side::Faultline, lasts).await).await?);
     }
@@ -106,8 +116,38 @@ fn flatness(own: &[Measured]) -> Vec<Figure> {
         let late = Figure::new(format!("{what} at the end"), Unit::Mebibytes, late).beside(&early);
         [early, late]
     };
-    [figures("hot table with indexes", |look| look.table_mib), figures("memory of a worker", |look| look.worker_mib)]
-        .concat()
+    // Of each tenth of a second all but a hundredth started no later; the median of those.
+    let late_ms = |third: usize| -> Vec<f64> { own.iter().map(|one| one.late_ms(third)).collect() };
+    let early = Figure::new("p99 of a tenth of a second, first third", Unit::Milliseconds, late_ms(0));
+    let late = Figure::new("p99 of a tenth of a second, last third", Unit::Milliseconds, late_ms(2)).beside(&early);
+    [
+        vec![early, late],
+        figures("hot table with indexes", |look| look.table_mib).to_vec(),
+        figures("memory of a worker", |look| look.worker_mib).to_vec(),
+        figures("memory of the API", |look| look.api_mib).to_vec(),
+    ]
+    .concat()
+}
+
+impl Measured {
+    /// All but a hundredth of each worker's tenth of a second started no later, ms; over time.
+    #[expect(clippy::cast_precision_loss, reason = "latencies are far below what a float holds exactly")]
+    fn late(&self) -> Vec<(f64, f64)> {
+        let late = self.ticks.iter().filter_map(|(_, tick)| {
+            let at_s = tick.at_ns.saturating_sub(self.began_ns) as f64 / 1e9;
+            Some((at_s, tick.late_p99_us? as f64 / 1000.0))
+        });
+        let mut late: Vec<(f64, f64)> = late.collect();
+        late.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
+        late
+    }
+
+    /// The median of those in a third of the time, counted from 0.
+    fn late_ms(&self, third: usize) -> f64 {
+        let late: Vec<f64> = self.late().into_iter().map(|(_, ms)| ms).collect();
+        let length = late.len() / 3;
+        median(&late[third * length..(third + 1) * length])
+    }
 }
 
 fn empty_plots() -> Vec<Plot> {
@@ -126,25 +166,21 @@ fn empty_plots() -> Vec<Plot> {
         over_time("Dead rows of the hot table over time", "rows"),
         over_time("Size of the hot table with its indexes", "MiB"),
         over_time("Memory of the largest worker", "MiB"),
+        over_time("Memory of the API", "MiB"),
     ]
 }
 
 fn with_lines(mut plots: Vec<Plot>, name: &str, own: bool, one: &Measured) -> Vec<Plot> {
-    let look = |of: fn(&Look) -> f64| one.looks.iter().map(|look| (look.at_s, of(look))).collect();
-    #[expect(clippy::cast_precision_loss, reason = "for a drawing")]
-    let late = one.ticks.iter().filter_map(|(_, tick)| {
-        Some((tick.at_ns.saturating_sub(one.began_ns) as f64 / 1e9, tick.late_p99_us? as f64 / 1000.0))
-    });
-    let mut late: Vec<(f64, f64)> = late.collect();
-    late.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
+    let look = |of: fn(&Look) -> f64| thinned(&one.looks.iter().map(|look| (look.at_s, of(look))).collect::<Vec<_>>());
     let points = [
         distribution(&one.started),
         distribution(&one.acknowledged),
         throughput(&one.ticks, one.began_ns),
-        late,
-        one.dead.clone(),
+        thinned(&one.late()),
+        thinned(&one.dead),
         look(|look| look.table_mib),
         look(|look| look.worker_mib),
+        if own { look(|look| look.api_mib) } else { Vec::new() },
     ];
     for (plot, points) in plots.iter_mut().zip(points) {
         plot.lines.push(Line { name: name.to_owned(), own, points });
@@ -156,6 +192,7 @@ async fn measure(bench: &Bench<'_>, room: &Room, side: Side, lasts: Duration) ->
     bench.ground.settle().await?;
     let schema = side.schema();
     let mut crew = Crew::start(&bench.options.program, room, &Duty::new(side, SLOTS), WORKERS).await?;
+    let api = if side == Side::Faultline { Some(Api::start(bench, room).await?) } else { None };
     let sampler = Sampler::start(room, schema).await?;
     let (began, began_ns) = (Instant::now(), now_ns());
     let mut producers = JoinSet::new();
@@ -163,6 +200,10 @@ async fn measure(bench: &Bench<'_>, room: &Room, side: Side, lasts: Duration) ->
         let producer = Producer {
             client: Client::connect(&room.url).await?,
             hand: ByHand::new(room).await?,
+            api: match &api {
+                Some(api) if number == PRODUCERS - 1 => Some(Connection::open(api.address).await?),
+                _ => None,
+            },
             side,
             every: Duration::from_secs(1) * PRODUCERS / bench.options.rate,
             first: Duration::from_secs(1) * number / bench.options.rate,
@@ -183,12 +224,15 @@ async fn measure(bench: &Bench<'_>, room: &Room, side: Side, lasts: Duration) ->
                 }
                 None => break,
             },
-            _ = ticks.tick() => looks.push(look(room, schema, &crew, began).await?),
+            _ = ticks.tick() => looks.push(look(room, schema, &crew, api.as_ref(), began).await?),
         }
     }
     crew.handled(sent).await?;
-    looks.push(look(room, schema, &crew, began).await?);
+    looks.push(look(room, schema, &crew, api.as_ref(), began).await?);
     let told = crew.dismiss().await?;
+    if let Some(api) = api {
+        api.end().await?;
+    }
     let dead = sampler.end(began).await;
     let well = format!("select count(*) from {schema}.job_history where state = 'succeeded' and attempts = 1");
     let span = format!("select extract(epoch from max(finished_at) - min(created_at)) from {schema}.job_history");
@@ -210,17 +254,20 @@ async fn measure(bench: &Bench<'_>, room: &Room, side: Side, lasts: Duration) ->
     })
 }
 
-async fn look(room: &Room, schema: &str, crew: &Crew, began: Instant) -> Result<Look> {
+async fn look(room: &Room, schema: &str, crew: &Crew, api: Option<&Api>, began: Instant) -> Result<Look> {
     let bytes = room.number(&format!("select pg_total_relation_size('{schema}.jobs')")).await?;
     let resident = crew.pids().into_iter().filter_map(accounts::of).map(|account| account.resident_kib).max();
-    let worker_mib = mib(resident.unwrap_or(0));
-    Ok(Look { at_s: began.elapsed().as_secs_f64(), worker_mib, table_mib: bytes / f64::from(1 << 20) })
+    let api = api.and_then(Api::account).map(|account| account.resident_kib);
+    let (worker_mib, api_mib) = (mib(resident.unwrap_or(0)), mib(api.unwrap_or(0)));
+    Ok(Look { at_s: began.elapsed().as_secs_f64(), worker_mib, api_mib, table_mib: bytes / f64::from(1 << 20) })
 }
 
 /// One who enqueues on a schedule.
 struct Producer {
     client: Client,
     hand: ByHand,
+    /// One that goes through the API.
+    api: Option<Connection>,
     side: Side,
     every: Duration,
     first: Duration,
@@ -229,9 +276,10 @@ struct Producer {
 
 impl Producer {
     /// Enqueues whatever is due, in as few statements as that takes; answers how late each was acknowledged.
-    async fn run(self, lasts: Duration) -> Result<Histogram<u64>> {
+    async fn run(mut self, lasts: Duration) -> Result<Histogram<u64>> {
         let (began, began_ns) = (Instant::now(), now_ns());
-        let moment = |number: u32| self.first + self.every * number;
+        let (first, every) = (self.first, self.every);
+        let moment = |number: u32| first + every * number;
         let mut told = latencies();
         let mut next = 0;
         let mut ticks = tokio::time::interval(TICK);
@@ -255,10 +303,19 @@ impl Producer {
         Ok(told)
     }
 
-    async fn enqueue(&self, due: &[u64]) -> Result<()> {
+    async fn enqueue(&mut self, due: &[u64]) -> Result<()> {
         let pad = "x".repeat(self.bytes.saturating_sub(40));
         let payload =
             |at: &u64| to_raw_value(&json!({ "at_ns": at, "pad": pad })).expect("numbers and letters are JSON");
+        if let Some(api) = &mut self.api {
+            let job = |at| format!("{{\"kind\":\"{TIMED}\",\"queue\":\"{QUEUE}\",\"payload\":{}}}", payload(at));
+            let jobs: Vec<String> = due.iter().map(job).collect();
+            // Jobs that it refuses one by one are missing in the history.
+            return match api.post("/v1/jobs/batch", &format!("{{\"jobs\":[{}]}}", jobs.join(","))).await? {
+                200 => Ok(()),
+                status => Err(BenchError::Void(format!("the API has answered {status}"))),
+            };
+        }
         if self.side == Side::Faultline {
             let job = |at| self.client.enqueue_raw(TIMED, payload(at)).queue(QUEUE).into_new_job();
             let jobs = due.iter().map(job).collect::<std::result::Result<Vec<_>, _>>()?;

@@ -66,7 +66,7 @@ pub(crate) struct BenchOptions {
     #[arg(long, value_name = "N", default_value_t = 5000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     rate: u32,
 
-    /// How long steady and idle last [default: the scenario's own]
+    /// How long steady, long-jobs and idle last [default: the scenario's own]
     #[arg(long, value_name = "DURATION", value_parser = cli::duration)]
     duration: Option<Duration>,
 
