@@ -9,6 +9,8 @@ from runner.postgres import Session
 
 # Jobs beyond those that were handled before, over which the rate under a held snapshot is taken.
 AFTER = 50_000
+# Seconds in which the second worker of a recovery must have got a job beside the first.
+PROBE_S = 90
 
 
 class Measured:
@@ -178,13 +180,15 @@ class Measured:
 
     def probe(self, database, dying, other):
         """Enqueues single jobs until the second worker has run one, so that it is known to work; answers how many."""
-        for enqueued in range(50):
+        enqueued, until = 0, time.monotonic() + PROBE_S
+        while time.monotonic() < until:
             if other.count:
                 return enqueued
             before = dying.count + other.count
             self.enqueue(database.url, 1)
             other.reaches(1, 1) or (dying.count + other.count > before) or other.reaches(1, 9)
-        raise Failed("the second worker ran nothing before the kill")
+            enqueued += 1
+        raise Failed(f"the first worker took every job within {PROBE_S} s, so that the second is not known to work")
 
 
 @contextlib.contextmanager
@@ -213,7 +217,8 @@ def rate_after(ran, before):
     if ran["complete"]:
         series.append((ran["end_ns"], ran["handled"]))
     last_t, last_n = series[-1]
-    before = min(before, last_n * 3 // 4)
+    if not ran["complete"]:
+        before = min(before, last_n * 3 // 4)
     # Counts come every 50 ms, or with whole batches; between two of them the pace is taken as even.
     (t0, n0), (t1, n1) = next(pair for pair in zip(series, series[1:]) if pair[1][1] > before)
     t = t0 + (t1 - t0) * (before - n0) / (n1 - n0)

@@ -96,6 +96,35 @@ def figures(result):
     return "\n\n".join(parts)
 
 
+# What counts in a column: the field, what it is called beside the column's name, and whether more of it is better.
+COUNTS = {
+    rate: [("per_second", "", True)],
+    latency: [("p50_ms", ", p50", False), ("p99_ms", ", p99", False)],
+    held: [("of_without", "", True)],
+    seconds: [("seconds", "", False)],
+}
+
+
+def ahead(result):
+    """The columns in which a peer is ahead of Faultline's library, and how far: a factor above 1 also where less is better."""
+    measurements, found = result["measurements"], []
+    for title, columns in TABLES:
+        for scenario, name, cell in columns:
+            for field, called, more_is_better in COUNTS[cell]:
+                rows = [row for row in measurements if row.get(field) is not None]
+                # Which is measured at its defaults only.
+                at = "recovery-default" if scenario == "recovery-tuned" else scenario
+                ours = medians(rows, at, FAULTLINE, field)
+                for peer in result["peers"]:
+                    theirs = medians(rows, scenario, peer, field)
+                    if not ours or not theirs or peer in (FAULTLINE, FAULTLINE_HTTP):
+                        continue
+                    lead = theirs / ours if more_is_better else ours / theirs
+                    if lead > 1:
+                        found.append(f"- {title.split(',')[0]}, {name}{called}: {peer}, by a factor of {lead:.2f}")
+    return found or ["- nowhere in these columns"]
+
+
 def facts(result):
     """What each does beside being fast, each fact with its source."""
     known = [peer for peer in result["peers"] if peer in FACTS]
@@ -139,7 +168,12 @@ def markdown(result):
     if options["quick"]:
         told = "**A quick run: it shows that every adapter works, not how fast it is.**\n\n" + told
     parts = [told, figures(result)]
-    for title, lines in (("Left out", skipped), ("Failed", errors), ("Run twice", twice)):
+    for title, lines in (
+        ("Where a peer is ahead", ahead(result)),
+        ("Left out", skipped),
+        ("Failed", errors),
+        ("Run twice", twice),
+    ):
         if lines:
             parts.append(f"### {title}\n\n" + "\n".join(lines))
     parts.append("### What each does beside\n\n" + facts(result))

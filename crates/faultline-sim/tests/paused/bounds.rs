@@ -4,12 +4,13 @@ use crate::common::{play, secs};
 use faultline_sim::{Event, Loss, Statement};
 use std::time::Duration;
 
-/// Finishes that wait at most (`MAX_WAITING` in the library), and those of the batch that is on its way (`FINISH_LIMIT`).
-const LINE: usize = 2000 + 1000;
+const SLOTS: usize = 1000;
+/// Finishes that wait at most, which are no more than there are slots, and those of the batch that is on its way (`FINISH_LIMIT` in the
+/// library).
+const LINE: usize = SLOTS + 1000;
 
 #[test]
 fn a_worker_whose_finishes_are_slower_than_its_claims_claims_no_more_than_its_line_and_its_slots_hold() {
-    const SLOTS: usize = 1000;
     const JOBS: u128 = 30_000;
     play(1, async |stage| {
         let worker = stage.worker_with("a", |worker| worker.queue("default", SLOTS));

@@ -26,8 +26,8 @@ use tracing::Span;
 
 /// Attempts that one statement ends at most.
 const FINISH_LIMIT: usize = 1000;
-/// Finishes that wait at most; then handlers that ended keep their slots. What waits is renewed and would run again after a crash:
-/// two batches are enough to keep the database busy.
+/// Finishes that wait at most, and no more than there are slots; then handlers that ended keep their slots. What waits is renewed and
+/// would run again after a crash: two batches are enough to keep the database busy.
 const MAX_WAITING: usize = 2 * FINISH_LIMIT;
 
 /// An attempt on its way to its end, with what is counted when that is known.
@@ -123,9 +123,9 @@ impl Finisher {
     }
 }
 
-/// Starts the loop; it ends when every [`Finisher`] is gone and everything is told.
-pub(crate) fn start(shared: Arc<Shared>) -> (Finisher, JoinHandle<()>) {
-    let (sender, receiver) = mpsc::channel(MAX_WAITING);
+/// Starts the loop for a worker with so many slots; it ends when every [`Finisher`] is gone and everything is told.
+pub(crate) fn start(shared: Arc<Shared>, slots: usize) -> (Finisher, JoinHandle<()>) {
+    let (sender, receiver) = mpsc::channel(slots.clamp(1, MAX_WAITING));
     let link = Arc::new(Link::new(&shared.client, "finish", Plans::ById).at(shared.home.clone()));
     let metrics = shared.client.metrics().clone();
     (Finisher { sender, link: link.clone(), metrics }, tokio::spawn(run(shared, receiver, link)))
@@ -135,6 +135,13 @@ async fn run(shared: Arc<Shared>, mut receiver: mpsc::Receiver<Waiting>, link: A
     let mut batch = Vec::with_capacity(FINISH_LIMIT);
     let mut settling = Settling::default();
     while receiver.recv_many(&mut batch, FINISH_LIMIT).await > 0 {
+        // The first handler that ends wakes this loop before others that end with it have had their turn: they go into the same statement.
+        tokio::task::yield_now().await;
+        while batch.len() < FINISH_LIMIT
+            && let Ok(waiting) = receiver.try_recv()
+        {
+            batch.push(waiting);
+        }
         let mut queues: BTreeMap<Arc<str>, Vec<Waiting>> = BTreeMap::new();
         for waiting in batch.drain(..) {
             queues.entry(waiting.ended.queue.clone()).or_default().push(waiting);

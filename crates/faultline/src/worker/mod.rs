@@ -304,7 +304,8 @@ impl Worker {
         let renewal = renew::start(shared.clone(), facts.clone(), stop_services.clone());
         let reaper = tokio::spawn(reap(shared.clone(), facts.queues.clone(), stop_services.clone()));
         let reports = tokio::spawn(report::run(shared.clone(), stop_services.clone()));
-        let (finisher, finishing) = finish::start(shared.clone());
+        let slots = queues.iter().map(|(_, slots)| slots).sum();
+        let (finisher, finishing) = finish::start(shared.clone(), slots);
         let claims = TaskTracker::new();
         for (queue, slots) in &queues {
             claims.spawn(claim::run(shared.clone(), queue.clone(), *slots, finisher.clone()));
