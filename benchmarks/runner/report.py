@@ -44,7 +44,7 @@ def held(measurements, scenario, peer):
     if share is None:
         return failure(measurements, scenario, peer)
     before = medians(measurements, scenario, peer, "before")
-    return f"{share:.0%} after {before:,.0f}"
+    return f"{share:.0%} ({count(medians(measurements, scenario, peer, 'per_second'))}) after {before:,.0f}"
 
 
 def seconds(measurements, scenario, peer):
@@ -70,7 +70,7 @@ TABLES = [
                                 ("drain-default-2", "default, 2 processes", rate)]),
     ("Latency of an idle queue, p50 / p99 in ms", [("latency-best", "best", latency),
                                                    ("latency-default", "default", latency)]),
-    ("Under stress", [("held", "rate under a held snapshot, of that without", held),
+    ("Under stress", [("held", "held snapshot: share of the rate without (jobs per second)", held),
                       ("recovery-default", "recovery after `kill -9`, default", seconds),
                       ("recovery-tuned", "the same, tuned", seconds)]),
 ]
@@ -155,7 +155,7 @@ def markdown(result):
     ]
     told = "\n".join(
         [
-            f"Measured on {result['began']} in {options['rounds']} rounds on {machine['cores']} cores "
+            f"Measured on {result['began']} in {options['rounds']} round{'' if options['rounds'] == 1 else 's'} on {machine['cores']} cores "
             f"({machine['processor']}), {machine['memory_gib']} GiB, {machine['system']}; PostgreSQL {result['postgres']} "
             f"with {', '.join(f'{name} {value}' for name, value in result['settings'].items())} on the same machine; "
             f"load average {machine['load_before']} before and {machine['load_after']} after. Faultline "
