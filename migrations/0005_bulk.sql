@@ -2,7 +2,7 @@
 
 -- Enqueues a batch without keys whose jobs differ in id, payload and headers only, and whose values have been checked already.
 -- The arrays run in parallel, one element a job; p_headers may be null as a whole, and hold nulls.
---   p_delay_ms  start no sooner than this many ms from now, and no sooner than p_run_at, if that is given
+--   p_delay_ms  start no sooner than this many ms from now; p_run_at, if given, wins
 -- Every job is created, or none: a repeat raises unique_violation while one of the jobs waits or runs.
 create function faultline.enqueue_alike(
     p_ids uuid[], p_payloads jsonb[], p_headers jsonb[], p_queue text, p_kind text, p_priority smallint,

@@ -26,7 +26,7 @@ Exit code 1 if a measurement failed; 0 also if a budget was missed, unless --str
 Examples:
   faultline bench list
   faultline bench drain
-  faultline bench all --report bench        everything, in about 20 minutes
+  faultline bench all --report bench        everything, in about 25 minutes
   faultline bench all --quick               whether it works; the figures mean nothing
   faultline bench steady --rate 20000 --duration 1h -o json
   faultline bench drain --against postgres://me@staging.example/postgres";
