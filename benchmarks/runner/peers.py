@@ -58,8 +58,8 @@ PEERS = [
         "awa 0.6.9",
         "rust",
         "awa",
-        # Its view of all jobs does not answer within two minutes after some hundred thousand; this is the sum by which its own `queue_counts` tells how
-        # many have ended (awa-model, `src/queue_storage.rs`, `queue_counts_exact`).
+        # Its view of all jobs does not answer within two minutes after some hundred thousand; this is the sum by which its own
+        # `queue_counts` tells how many have ended (awa-model, `src/queue_storage.rs`, `queue_counts_exact`).
         """select coalesce((select sum(live_terminal_count) from awa.queue_terminal_live_counts), 0)
                 + coalesce((select sum(terminal_delta) from awa.queue_terminal_count_deltas), 0)
                 + coalesce((select sum(completed_count) from awa.receipt_completion_batches), 0)

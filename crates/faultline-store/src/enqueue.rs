@@ -329,6 +329,7 @@ struct Alike<'a> {
     kind: &'a str,
     priority: i16,
     delay_ms: i64,
+    /// The later of the two counts: what migration 5 says of it beside its function, that it wins, is not so.
     run_at: Option<Timestamp>,
     max_attempts: i32,
     timeout_ms: i32,
