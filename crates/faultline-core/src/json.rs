@@ -7,7 +7,8 @@
 use crate::limits;
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
-use std::collections::HashSet;
+use std::borrow::Cow;
+use std::cell::Cell;
 use std::fmt;
 
 /// Checks JSON text against the rules of this module and a limit in bytes, and returns it as a value.
@@ -27,9 +28,14 @@ pub fn check(text: &str, max_bytes: usize) -> Result<(), String> {
     if text.len() > max_bytes {
         return Err(format!("must be at most {max_bytes} bytes, is {}", text.len()));
     }
+    let has_floats = Cell::new(false);
     let mut deserializer = serde_json::Deserializer::from_str(text);
-    Checked { depth: 0 }.deserialize(&mut deserializer).and_then(|()| deserializer.end()).map_err(|e| describe(&e))?;
-    check_numbers(text, max_bytes)
+    Checked { depth: 0, has_floats: &has_floats }
+        .deserialize(&mut deserializer)
+        .and_then(|()| deserializer.end())
+        .map_err(|e| describe(&e))?;
+    // Whatever fits 64 bits is short, and has no exponent.
+    if has_floats.get() { check_numbers(text, max_bytes) } else { Ok(()) }
 }
 
 /// Makes any result storable: one that breaks a rule is replaced by an object that says so and holds the beginning of
@@ -60,20 +66,21 @@ fn describe(error: &serde_json::Error) -> String {
 
 /// Walks a value without keeping it.
 #[derive(Clone, Copy)]
-struct Checked {
+struct Checked<'a> {
     depth: usize,
+    has_floats: &'a Cell<bool>,
 }
 
-impl Checked {
+impl Checked<'_> {
     fn deeper<E: Error>(self) -> Result<Self, E> {
         if self.depth >= limits::MAX_JSON_DEPTH {
             return Err(E::custom(format!("must not nest deeper than {} levels", limits::MAX_JSON_DEPTH)));
         }
-        Ok(Self { depth: self.depth + 1 })
+        Ok(Self { depth: self.depth + 1, ..self })
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Checked {
+impl<'de> DeserializeSeed<'de> for Checked<'_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
@@ -81,7 +88,7 @@ impl<'de> DeserializeSeed<'de> for Checked {
     }
 }
 
-impl<'de> Visitor<'de> for Checked {
+impl<'de> Visitor<'de> for Checked<'_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -101,6 +108,7 @@ impl<'de> Visitor<'de> for Checked {
     }
 
     fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        self.has_floats.set(true);
         Ok(())
     }
 
@@ -120,23 +128,44 @@ impl<'de> Visitor<'de> for Checked {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let inner = self.deeper()?;
-        let mut seen = HashSet::new();
+        let mut names = Vec::new();
         while let Some(Name(name)) = map.next_key()? {
             self.visit_str(&name)?;
             map.next_value_seed(inner)?;
-            if let Some(twice) = seen.replace(name) {
-                return Err(A::Error::custom(format!("must not repeat the key {twice:?} in one object")));
-            }
+            names.push(name);
         }
-        Ok(())
+        names.sort_unstable();
+        match names.windows(2).find(|pair| pair[0] == pair[1]) {
+            Some(pair) => Err(A::Error::custom(format!("must not repeat the key {:?} in one object", pair[0]))),
+            None => Ok(()),
+        }
     }
 }
 
-struct Name(String);
+/// Borrowed from the text, unless it is written with escapes.
+struct Name<'de>(Cow<'de, str>);
 
-impl<'de> Deserialize<'de> for Name {
+impl<'de> Deserialize<'de> for Name<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer).map(Self)
+        deserializer.deserialize_str(NameVisitor)
+    }
+}
+
+struct NameVisitor;
+
+impl<'de> Visitor<'de> for NameVisitor {
+    type Value = Name<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a name")
+    }
+
+    fn visit_borrowed_str<E>(self, name: &'de str) -> Result<Self::Value, E> {
+        Ok(Name(Cow::Borrowed(name)))
+    }
+
+    fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
+        Ok(Name(Cow::Owned(name.to_owned())))
     }
 }
 
@@ -218,6 +247,7 @@ mod tests {
         assert!(refused(&format!("{}{}", "[".repeat(101), "]".repeat(101))).contains("nest deeper"));
         assert!(refused(&"[".repeat(5000)).contains("nest deeper"));
         assert!(refused(r#"{"a":1,"a":2}"#).contains("repeat the key"));
+        assert!(refused(r#"{"b":1,"a":[],"\u0062":2}"#).contains(r#"repeat the key "b""#));
         assert!(refused("{").contains("is not JSON"));
         assert!(refused("1 2").contains("is not JSON"));
         assert!(refused(&format!("[{}1e308]", "1e308,".repeat(500))).contains("written out"));
