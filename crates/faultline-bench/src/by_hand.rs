@@ -14,8 +14,9 @@ use futures_util::future::join4;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::value::RawValue;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 use tokio::sync::Notify;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 pub(crate) const ENQUEUE: &str = include_str!("by_hand/enqueue.sql");
@@ -71,7 +72,10 @@ pub(crate) async fn work(url: &str, duty: &Duty, seen: &Seen, stop: impl Future<
         let idle = ids.is_empty();
         let wait = async {
             match duty.side {
-                Side::ByHandListening if idle => woken.notified().await,
+                // What was committed behind the floor tells of itself once, and that may have been before.
+                Side::ByHandListening if idle => {
+                    let _ = tokio::time::timeout_at(hand.next_sweep, woken.notified()).await;
+                }
                 _ if idle => tokio::time::sleep(POLL).await,
                 _ => {}
             }
