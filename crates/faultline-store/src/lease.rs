@@ -51,7 +51,7 @@ pub struct ClaimedJob {
     tie: i32,
 }
 
-/// Where the scan of each priority of one queue starts: right behind the last position that this process claimed.
+/// Where the scan of each priority of one queue starts: right behind the last position that this process claimed, or somewhat before.
 /// A hint that spares the scan the entries of finished jobs; what lies behind it is found by a sweep, which is a claim
 /// from [`Floors::head`].
 #[derive(Debug, Clone)]
@@ -68,14 +68,16 @@ impl Floors {
         Self { priorities: vec![1, 2, 3, 4], times: vec![long_ago; 4], ties: vec![0; 4] }
     }
 
-    /// Moves behind what was claimed. After a claim from the head that filled its batch the floors go back to the last
+    /// Moves behind what was claimed, but for what was due less than `late` before the claim: a job whose transaction took that long
+    /// may still be committed there. After a claim from the head that filled its batch the floors go back to the last
     /// position claimed, since more may wait between it and the old floor.
-    pub fn after(&mut self, claimed: &[ClaimedJob], may_go_back: bool) {
+    pub fn after(&mut self, claimed: &[ClaimedJob], may_go_back: bool, late: Duration) {
         for (at, priority) in self.priorities.iter().enumerate() {
-            let last = claimed.iter().filter(|job| job.priority == *priority).map(|job| (job.due_at, job.tie)).max();
-            if let Some((time, tie)) = last
-                && (may_go_back || (time, tie) > (self.times[at], self.ties[at]))
-            {
+            let of_priority = claimed.iter().filter(|job| job.priority == *priority);
+            let Some(last) = of_priority.max_by_key(|job| (job.due_at, job.tie)) else { continue };
+            let settled = last.claimed_at - late;
+            let (time, tie) = if last.due_at < settled { (last.due_at, last.tie) } else { (settled, 0) };
+            if may_go_back || (time, tie) > (self.times[at], self.ties[at]) {
                 self.times[at] = time;
                 self.ties[at] = tie;
             }

@@ -127,7 +127,9 @@ impl Side {
                 let floors = if *from_head { Floors::head() } else { self.floors[queue].clone() };
                 let owner = worker_id(*worker);
                 let claimed = claim(session, queue, *lease, owner, *ttl, *limit, &floors).await.unwrap();
-                self.floors.get_mut(queue).unwrap().after(&claimed, *from_head && claimed.len() == *limit);
+                // How late is late depends on how fast the sides are.
+                let late = Duration::ZERO;
+                self.floors.get_mut(queue).unwrap().after(&claimed, *from_head && claimed.len() == *limit, late);
                 self.claimed.extend(claimed.iter().map(|job| (job.id, job.lease_id)));
                 Answer::of(Ok(self.show(&claimed)), |shown| vec![format!("Claim: {}", shown.len())])
             }

@@ -15,6 +15,9 @@ use futures_util::future::join_all;
 use std::collections::HashSet;
 use std::time::Duration;
 
+/// What is committed late is left to a sweep.
+const AT_ONCE: Duration = Duration::ZERO;
+
 async fn take_from(client: &ClientWrapper, n: usize, floors: &Floors) -> Vec<ClaimedJob> {
     claim(client, QUEUE, lease(), worker(), LONG, n, floors).await.unwrap()
 }
@@ -36,7 +39,7 @@ async fn drain(session: &Session, batch: usize) -> Vec<JobId> {
         if claimed.is_empty() {
             return done;
         }
-        floors.after(&claimed, swept && claimed.len() == batch);
+        floors.after(&claimed, swept && claimed.len() == batch, AT_ONCE);
         done.extend(ids(&claimed));
         let finishes: Vec<Finish> = claimed
             .iter()
@@ -154,7 +157,7 @@ async fn what_lies_behind_the_floor_is_found_from_the_head() {
     put_many(&session, 20).await;
     let claimed = take_from(&session, 20, &floors).await;
     assert_eq!(claimed.len(), 20);
-    floors.after(&claimed, false);
+    floors.after(&claimed, false, AT_ONCE);
     late.batch_execute("commit").await.unwrap();
     end(&session, &claimed[3], release()).await;
     assert!(take_from(&session, 20, &floors).await.is_empty(), "both lie behind the floor");
@@ -162,8 +165,26 @@ async fn what_lies_behind_the_floor_is_found_from_the_head() {
     let found = take_from(&session, 20, &Floors::head()).await;
     assert_eq!(ids(&found), [committed_late[0], claimed[3].id]);
     let before = format!("{floors:?}");
-    floors.after(&found, false);
+    floors.after(&found, false, AT_ONCE);
     assert_eq!(format!("{floors:?}"), before, "a sweep that did not fill its batch leaves the floor");
+}
+
+#[tokio::test]
+async fn what_was_committed_a_little_late_is_found_from_the_floor() {
+    let db = Db::migrated();
+    let (session, late) = (db.session_with(Plans::InOrder).await, db.session().await);
+    let mut floors = Floors::head();
+    let older = put_many(&session, 1).await;
+    session.execute("update faultline.jobs set next_run_at = next_run_at - interval '1 day'", &[]).await.unwrap();
+    late.batch_execute("begin").await.unwrap();
+    let committed_late = put_many(&late, 1).await;
+    put_many(&session, 20).await;
+    let claimed = take_from(&session, 30, &floors).await;
+    assert_eq!((claimed.len(), claimed[0].id), (21, older[0]));
+    floors.after(&claimed, false, Duration::from_secs(3600));
+    late.batch_execute("commit").await.unwrap();
+    end(&session, &claimed[0], release()).await;
+    assert_eq!(ids(&take_from(&session, 20, &floors).await), committed_late, "without what lies a day behind");
 }
 
 #[tokio::test]
@@ -174,10 +195,10 @@ async fn a_full_sweep_takes_the_floor_back_so_that_the_rest_behind_it_is_found_a
     put_many(&late, 30).await;
     put_many(&session, 5).await;
     let mut floors = Floors::head();
-    floors.after(&take_from(&session, 5, &floors).await, false);
+    floors.after(&take_from(&session, 5, &floors).await, false, AT_ONCE);
     late.batch_execute("commit").await.unwrap();
     let swept = take_from(&session, 10, &Floors::head()).await;
-    floors.after(&swept, swept.len() == 10);
+    floors.after(&swept, swept.len() == 10, AT_ONCE);
     assert_eq!(take_from(&session, 100, &floors).await.len(), 20);
 }
 
@@ -188,7 +209,7 @@ async fn the_floor_of_one_priority_hides_nothing_of_another() {
     let urgent = NewJob { priority: 1, ..job() };
     let mut floors = Floors::head();
     put_many(&session, 3).await;
-    floors.after(&take_from(&session, 3, &floors).await, false);
+    floors.after(&take_from(&session, 3, &floors).await, false, AT_ONCE);
     put(&session, &urgent).await;
     assert_eq!(ids(&take_from(&session, 3, &floors).await), [urgent.id]);
 }
@@ -201,7 +222,7 @@ async fn a_lost_claim_is_recovered_exactly() {
     put(&session, &NewJob { priority: 1, ..job() }).await;
     let mut floors = Floors::head();
     let before = take_from(&session, 10, &floors).await;
-    floors.after(&before, false);
+    floors.after(&before, false, AT_ONCE);
     // The claim whose answer is lost, with claims of others before and after it.
     let lost = lease();
     let claimed = claim(&session, QUEUE, lost, worker(), LONG, 10, &floors).await.unwrap();

@@ -34,6 +34,10 @@ const CLAIM_LIMIT: usize = 1000;
 /// After a full claim, how long the loop lets slots gather unless all are free sooner: a claim has a price of its own, however few jobs it
 /// brings, and slots that gather stand empty.
 const GATHER: Duration = Duration::from_millis(2);
+/// The floors stay this far behind the clock: a job takes its place in the queue when it is inserted, and is seen when its transaction
+/// commits, behind others that were claimed meanwhile. One that took longer waits for a sweep. What was claimed in this time is passed again
+/// by each claim; in a backlog nothing is, since all that waits there is older.
+const LATE: Duration = Duration::from_millis(50);
 /// Between two sweeps of all workers together.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// A sweep may take one part in this many of the time.
@@ -177,7 +181,7 @@ impl Claimer {
             batch.done(Deed::Claim, &self.queue, worker, jobs, contexts);
         }
         let was_full = claimed.len() >= free;
-        self.floors.after(&claimed, sweep && was_full);
+        self.floors.after(&claimed, sweep && was_full, LATE);
         if sweep {
             self.plan_sweep(began.elapsed());
         }
