@@ -8,9 +8,10 @@ use crate::error::Result;
 use crate::figure::{Figure, Outcome, Unit};
 use crate::load::{Load, fill};
 
-/// Jobs that are worked off under the snapshot before the measured part, and those of that part.
+/// Jobs that are worked off under the snapshot before the measured part.
 const BEFORE: u64 = 200_000;
-const MEASURED: u64 = 60_000;
+/// That part, as percent of those before: the more there are, the dearer and the rarer are looks from the head, and some of them belong into it.
+const MEASURED_PERCENT: u64 = 30;
 
 struct Way {
     what: &'static str,
@@ -28,7 +29,7 @@ const WAYS: [Way; 3] = [
 
 pub(super) async fn run(bench: &Bench<'_>) -> Result<Outcome> {
     let before = bench.options.jobs(BEFORE);
-    let measured = bench.options.scaled(MEASURED);
+    let measured = before * MEASURED_PERCENT / 100;
     let mut outcome = bench.outcome(format!(
         "One process. A repeatable-read snapshot is taken before the first job and held to the end; {before} jobs are worked off under it \
          (a quarter of that with 20 slots), then the rate of the following {measured} (or a quarter) is taken, from the history's times. \
