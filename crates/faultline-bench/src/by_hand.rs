@@ -30,6 +30,8 @@ const PINS: &str = "set enable_seqscan = off; set enable_bitmapscan = off; set e
 pub(crate) const CHANNEL: &str = "by_hand";
 /// Between two claims from the head.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
+/// They may take one part in this many of the time, as the engine's.
+const SWEEP_SHARE: u32 = 50;
 /// Between two looks when nothing was there.
 const POLL: Duration = Duration::from_millis(5);
 /// The first position.
@@ -128,7 +130,7 @@ impl Hand {
             self.floor = if sweep && full { last } else { self.floor.max(last) };
         }
         if sweep {
-            self.next_sweep = Instant::now() + SWEEP_EVERY.max(began.elapsed() * 20);
+            self.next_sweep = Instant::now() + SWEEP_EVERY.max(began.elapsed() * SWEEP_SHARE);
         }
         Ok(ids)
     }
