@@ -7,8 +7,9 @@ import time
 from runner.adapter import Failed, Process, Workers, call
 from runner.postgres import Session
 
-# Jobs beyond those that were handled before, over which the rate under a held snapshot is taken.
-AFTER = 50_000
+# Seconds of work, at the pace of the first look, over which the rate under a held snapshot is taken at least: what a queue does from
+# time to time under it falls into one second or not.
+AFTER_S = 6
 # Seconds in which the second worker of a recovery must have got a job beside the first.
 PROBE_S = 90
 
@@ -140,7 +141,7 @@ class Measured:
         self.fitting("best")
         # A slow peer gets as far as the time allows.
         before = int(min(self.options.held_before, self.pace["best"] * self.options.held_limit / 2))
-        after = max(1000, min(AFTER, before // 4))
+        after = max(1000, before // 4, int(self.pace["best"] * AFTER_S))
         rates = {}
         for held in (False, True):
             ran = self.run("best", 1, before + after, self.options.held_limit, hold_snapshot=held)
