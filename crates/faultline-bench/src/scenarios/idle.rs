@@ -17,6 +17,11 @@ const SETTLE: Duration = Duration::from_secs(5);
 /// if they go on.
 const STATISTICS_LAG: Duration = Duration::from_secs(12);
 const SLOTS: usize = 1000;
+/// What autovacuum does counts as transactions of the database too. The catalogs keep it.
+const WITHOUT_AUTOVACUUM: &str = "do $$ declare t regclass; begin \
+    for t in select oid from pg_class where relkind = 'r' and relnamespace = 'faultline'::regnamespace loop \
+        execute format('alter table %s set (autovacuum_enabled = off)', t); \
+    end loop; end $$";
 
 struct Measured {
     statements_per_second: f64,
@@ -28,7 +33,7 @@ pub(super) async fn run(bench: &Bench<'_>) -> Result<Outcome> {
     let lasts = bench.options.duration(LASTS);
     let mut outcome = bench.outcome(format!(
         "One process with {SLOTS} slots and no jobs, for {} s from {} s after its start: transactions of its database by \
-         pg_stat_database (each statement is one), and its memory.",
+         pg_stat_database (each statement is one), autovacuum of its tables switched off, and its memory.",
         lasts.as_secs_f64(),
         SETTLE.as_secs()
     ));
@@ -47,6 +52,7 @@ pub(super) async fn run(bench: &Bench<'_>) -> Result<Outcome> {
 }
 
 async fn measure(bench: &Bench<'_>, room: &Room, lasts: Duration) -> Result<Measured> {
+    room.client.batch_execute(WITHOUT_AUTOVACUUM).await?;
     let crew = Crew::start(&bench.options.program, room, &Duty::new(Side::Faultline, SLOTS), 1).await?;
     tokio::time::sleep(SETTLE + STATISTICS_LAG).await;
     let (before, began) = (bench.ground.transactions(room).await?, Instant::now());
