@@ -51,6 +51,11 @@ pub struct ClaimedJob {
     tie: i32,
 }
 
+/// Floors stay this far behind the clock: a job takes its place in the queue when it is inserted, and is seen when its transaction
+/// commits, behind others that were claimed meanwhile. One that took longer waits for a sweep. What was claimed in this time is passed again
+/// by each claim; in a backlog nothing is, since all that waits there is older.
+pub const LATE: Duration = Duration::from_millis(50);
+
 /// Where the scan of each priority of one queue starts: right behind the last position that this process claimed, or somewhat before.
 /// A hint that spares the scan the entries of finished jobs; what lies behind it is found by a sweep, which is a claim
 /// from [`Floors::head`].

@@ -3,10 +3,12 @@
 use crate::enqueue::notify_behind;
 use crate::error::Result;
 use crate::finish::state;
+use crate::lease::LATE;
 use crate::session::ClientWrapper;
 use crate::statement::{confirm, query};
 use faultline_core::{JobId, State, WorkerId};
-use std::collections::BTreeSet;
+use jiff::Timestamp;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokio_postgres::Row;
 use uuid::Uuid;
@@ -43,6 +45,46 @@ pub struct Watch {
     pub workers: i64,
     /// Their slots: the most jobs that can be running.
     pub slots: i64,
+    /// Where the next look may begin.
+    pub floors: LookFloors,
+}
+
+/// Where the scans of a look begin, one for each priority of each queue: right before the first visible row that the last look has seen,
+/// or, where it saw none, [`LATE`] before its time. A job that is found there keeps its place while it waits and while it runs, so that
+/// the next look sees it as well. A job whose transaction took longer than [`LATE`] may come to be behind a floor: a look from
+/// [`LookFloors::head`] finds it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LookFloors {
+    queues: Vec<String>,
+    priorities: Vec<i16>,
+    times: Vec<Timestamp>,
+    ties: Vec<i32>,
+}
+
+impl LookFloors {
+    /// Before everything in these queues.
+    pub fn head(queues: &[String]) -> Self {
+        let mut floors = Self::default();
+        for queue in queues {
+            for priority in 1..=4 {
+                floors.add(queue.clone(), priority, Timestamp::UNIX_EPOCH, 0);
+            }
+        }
+        floors
+    }
+
+    /// Whether they are of these queues and of no other.
+    pub fn are_of(&self, queues: &[String]) -> bool {
+        let (own, asked): (BTreeSet<_>, BTreeSet<_>) = (self.queues.iter().collect(), queues.iter().collect());
+        own == asked
+    }
+
+    fn add(&mut self, queue: String, priority: i16, time: Timestamp, tie: i32) {
+        self.queues.push(queue);
+        self.priorities.push(priority);
+        self.times.push(time);
+        self.ties.push(tie);
+    }
 }
 
 /// A lease that was ended for its worker.
@@ -84,23 +126,40 @@ impl Reaped {
 /// # Errors
 /// Those of the connection.
 pub async fn watch(client: &ClientWrapper, queues: &[String], look_at: i64) -> Result<Watch> {
+    watch_from(client, &LookFloors::head(queues), look_at).await
+}
+
+/// The same from floors on, which spares the scans what a forgotten snapshot keeps of the jobs that have ended since.
+///
+/// # Errors
+/// Those of the connection.
+pub async fn watch_from(client: &ClientWrapper, floors: &LookFloors, look_at: i64) -> Result<Watch> {
     let mut watch = Watch::default();
-    let mut expired = BTreeSet::new();
-    for row in query(client, WATCH, &[&queues, &look_at]).await? {
+    let (mut due, mut next_due, mut expired) = (BTreeSet::new(), BTreeMap::new(), BTreeSet::new());
+    let LookFloors { queues, priorities, times, ties } = floors;
+    for row in query(client, WATCH, &[&look_at, queues, priorities, times, ties]).await? {
         let queue: String = row.try_get("name")?;
         if row.try_get("due")? {
-            watch.due.push(queue.clone());
+            due.insert(queue.clone());
         }
         expired.extend(row.try_get::<_, Vec<Uuid>>("expired")?);
         if let Some(ms) = row.try_get::<_, Option<i64>>("next_due_in_ms")? {
-            watch.next_due.push((queue, Duration::from_millis(ms.max(0).unsigned_abs())));
+            let wait = Duration::from_millis(ms.max(0).unsigned_abs());
+            next_due.entry(queue.clone()).and_modify(|least: &mut Duration| *least = wait.min(*least)).or_insert(wait);
         }
         watch.running |= row.try_get::<_, bool>("running")?;
         watch.workers = row.try_get("workers")?;
         watch.slots = row.try_get("slots")?;
         watch.absent = row.try_get::<_, Vec<Uuid>>("absent")?.into_iter().map(WorkerId).collect();
         watch.not_back = row.try_get::<_, Vec<Uuid>>("not_back")?.into_iter().map(WorkerId).collect();
+        let (time, tie) = match row.try_get::<_, Option<Timestamp>>("first_at")? {
+            Some(first_at) => (first_at, row.try_get::<_, i32>("first_tie")?.saturating_sub(1)),
+            None => (row.try_get::<_, Timestamp>("began_at")? - LATE, 0),
+        };
+        watch.floors.add(queue, row.try_get("priority")?, time, tie);
     }
+    watch.due = due.into_iter().collect();
+    watch.next_due = next_due.into_iter().collect();
     watch.expired = expired.into_iter().map(WorkerId).collect();
     Ok(watch)
 }

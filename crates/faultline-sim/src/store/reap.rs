@@ -1,5 +1,6 @@
 //! Watch, reap, and the workers' signs of life.
 
+use super::jobs::Floor;
 use super::{Presence, Store, Worker};
 use crate::log::Event;
 use jiff::Timestamp;
@@ -11,9 +12,11 @@ const PRIORITIES: std::ops::RangeInclusive<i16> = 1..=4;
 /// One row of `watch.sql`.
 pub(super) struct Seen {
     pub(super) queue: String,
+    pub(super) priority: i16,
     pub(super) due: bool,
     pub(super) running: bool,
     pub(super) expired: Vec<Uuid>,
+    pub(super) first: Option<(Timestamp, i32)>,
     pub(super) next_due_in_ms: Option<i64>,
 }
 
@@ -37,19 +40,21 @@ pub(super) struct Fleet {
 }
 
 impl Store {
-    pub(super) fn watch(&self, queues: Vec<String>, look_at: usize, now: Timestamp) -> Vec<Seen> {
+    pub(super) fn watch(&self, queues: Vec<String>, floors: &[Floor], look_at: usize, now: Timestamp) -> Vec<Seen> {
         let mut seen = Vec::with_capacity(queues.len());
-        for queue in queues {
-            let looked_at =
-                || PRIORITIES.flat_map(|priority| self.due(&queue, priority, now).into_iter().take(look_at));
-            let due = looked_at().any(|job| job.lease.is_none());
-            let running = looked_at().any(|job| job.lease.is_some());
-            let leases = looked_at().filter_map(|job| job.lease.as_ref()).filter(|lease| lease.expires_at < now);
+        for (queue, &(priority, time, tie)) in queues.into_iter().zip(floors) {
+            let mut looked_at = self.due(&queue, priority, now);
+            looked_at.retain(|job| (job.next_run_at, job.tie) > (time, tie));
+            looked_at.truncate(look_at);
+            let due = looked_at.iter().any(|job| job.lease.is_none());
+            let running = looked_at.iter().any(|job| job.lease.is_some());
+            let leases = looked_at.iter().filter_map(|job| job.lease.as_ref()).filter(|lease| lease.expires_at < now);
             let expired: BTreeSet<Uuid> = leases.map(|lease| lease.owner).collect();
             let expired = expired.into_iter().collect();
-            let next = self.jobs.values().filter(|job| job.queue == queue && job.next_run_at > now);
-            let next_due_in_ms = next.map(|job| job.next_run_at).min().map(|at| rounded_ms(now, at));
-            seen.push(Seen { due, running, expired, next_due_in_ms, queue });
+            let first = looked_at.first().map(|job| (job.next_run_at, job.tie));
+            let waiting = self.in_order(&queue, priority).into_iter().map(|job| job.next_run_at);
+            let next_due_in_ms = waiting.filter(|at| *at > now).min().map(|at| rounded_ms(now, at));
+            seen.push(Seen { priority, due, running, expired, first, next_due_in_ms, queue });
         }
         seen
     }

@@ -230,16 +230,20 @@ impl Store {
         Ok(match shape.statement {
             Statement::Watch => {
                 let fleet = self.fleet();
-                let seen = self.watch(values.get(0)?, values.size(1)?, now);
+                let seen = self.watch(values.get(1)?, &values.floors(2)?, values.size(0)?, now);
                 let rows = seen.iter().map(|seen| {
                     row(
                         shape,
                         &[
                             &seen.queue,
+                            &seen.priority,
                             &seen.due,
                             &seen.running,
                             &seen.expired,
+                            &seen.first.map(|(at, _)| at),
+                            &seen.first.map(|(_, tie)| tie),
                             &seen.next_due_in_ms,
+                            &now,
                             &fleet.absent,
                             &fleet.not_back,
                             &fleet.workers,

@@ -6,7 +6,7 @@ use faultline_sim::{Entry, Event, World};
 use faultline_store::finish::{finish, look};
 use faultline_store::lease::{ClaimedJob, Floors, claim, recover_claim, renew, still_held};
 use faultline_store::presence::{WorkerFacts, heartbeat, register, stop};
-use faultline_store::reap::{Reaped, bury, queue_names, reap, rehearse, watch};
+use faultline_store::reap::{LookFloors, Reaped, Watch, bury, queue_names, reap, rehearse, watch, watch_from};
 use faultline_store::{Database, Error, Plans, Session, enqueue, maintain, operate};
 use jiff::Timestamp;
 use serde_json::value::RawValue;
@@ -168,19 +168,26 @@ impl Side {
             .collect()
     }
 
+    /// Rounded, and in order.
+    fn without_times(mut found: Watch) -> Watch {
+        found.floors = LookFloors::default();
+        found.expired.sort_unstable();
+        found.absent.sort_unstable();
+        found.not_back.sort_unstable();
+        for (_, wait) in &mut found.next_due {
+            *wait = whole_hours(*wait);
+        }
+        found
+    }
+
     async fn care(&mut self, call: &Call) -> Answer {
         let session = &self.session;
         match call {
             Call::Watch { queues, look_at } => {
-                let mut found = watch(session, queues, *look_at).await.unwrap();
-                found.due.sort_unstable();
-                found.expired.sort_unstable();
-                found.absent.sort_unstable();
-                found.not_back.sort_unstable();
-                found.next_due.sort_unstable();
-                for (_, wait) in &mut found.next_due {
-                    *wait = whole_hours(*wait);
-                }
+                let found = watch(session, queues, *look_at).await.unwrap();
+                let again = watch_from(session, &found.floors, *look_at).await.unwrap();
+                let found = Self::without_times(found);
+                assert_eq!(found, Self::without_times(again), "a look from its floors sees the same");
                 Answer::of(Ok(found), |found| {
                     vec![
                         format!("absent: {}", found.absent.len()),

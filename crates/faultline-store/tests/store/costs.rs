@@ -1,4 +1,4 @@
-//! What statements cost, counted and not timed: buffers of claim, renewal and finish beside many dead jobs that a snapshot keeps, and
+//! What statements cost, counted and not timed: buffers of claim, renewal, finish and look beside many dead jobs that a snapshot keeps, and
 //! the write-ahead log of a whole life.
 
 use crate::common::{QUEUE, connect};
@@ -19,6 +19,9 @@ const LIVES: i32 = 40;
 /// snapshot the version that a claim has left stays too, so that renewals, of every job here, fill the page and the next claim has to write
 /// to the indexes as well; that is so from the first dead job on, however many there are.
 const LIMITS: [(&str, i64, i64); 3] = [("claim", 64, 108), ("renew", 94, 147), ("complete", 73, 103)];
+/// Rows that a reaper's look covers here, and the buffers that it may touch then: the same.
+const LOOK_AT: i32 = 100;
+const LOOK_BUFFERS: i64 = 41;
 
 /// Bytes that one job of a batch of a thousand with a payload of 100 bytes may write to the log over its life, without full pages. The
 /// budget is 1.2 KiB; these are what was seen, and a tenth of it more.
@@ -87,6 +90,7 @@ impl Loops {
     async fn open(db: &Alone) -> Self {
         let (claim, by_id) = (db.session(Plans::InOrder).await, db.session(Plans::ById).await);
         claim.batch_execute(&format!("prepare claim as {}", include_str!("../../sql/claim.sql"))).await.unwrap();
+        claim.batch_execute(&format!("prepare watch as {}", include_str!("../../sql/watch.sql"))).await.unwrap();
         let prepare = format!(
             "prepare renew as {}; prepare complete as {}",
             include_str!("../../sql/renew.sql"),
@@ -117,6 +121,17 @@ impl Loops {
         [claimed, renewed, completed]
     }
 
+    /// The buffers that a reaper's look touches which begins before the first job that is there.
+    async fn look_buffers(&self, plain: &Client) -> i64 {
+        let first = "select min(next_run_at)::text from faultline.jobs";
+        let first: String = plain.query_one(first, &[]).await.unwrap().get(0);
+        let floors = format!(
+            "array_fill('{QUEUE}'::text, array[4]), array[1,2,3,4]::smallint[],
+             array_fill('{first}'::timestamptz, array[4]), array_fill(-1, array[4])"
+        );
+        buffers(&explained(&self.claim, &format!("execute watch({LOOK_AT}, {floors})")).await)
+    }
+
     /// The buffers that a claim, a renewal and a completion of [`BATCH`] jobs touch, on average. The floor goes along as a worker's
     /// does: nothing that can be claimed is before it.
     async fn buffers(&self, plain: &Client) -> [i64; 3] {
@@ -142,12 +157,13 @@ async fn fill(plain: &Client, jobs: i32) {
 }
 
 #[tokio::test]
-async fn claim_renewal_and_finish_touch_as_few_buffers_beside_many_dead_jobs_under_a_snapshot() {
+async fn claim_renewal_finish_and_look_touch_as_few_buffers_beside_many_dead_jobs_under_a_snapshot() {
     let db = Alone::start().await;
     let plain = db.plain().await;
     let loops = Loops::open(&db).await;
     fill(&plain, ALIVE).await;
     let fresh = loops.buffers(&plain).await;
+    let mut looks = vec![loops.look_buffers(&plain).await];
 
     let holder = db.plain().await;
     holder.batch_execute("begin isolation level repeatable read; select count(*) from faultline.jobs").await.unwrap();
@@ -158,6 +174,7 @@ async fn claim_renewal_and_finish_touch_as_few_buffers_beside_many_dead_jobs_und
         plain.batch_execute("delete from faultline.jobs").await.unwrap();
         fill(&plain, ALIVE).await;
         let beside_dead = loops.buffers(&plain).await;
+        looks.push(loops.look_buffers(&plain).await);
 
         for (((what, limit, limit_beside), fresh), beside) in LIMITS.into_iter().zip(fresh).zip(beside_dead) {
             println!("{what}: {fresh} buffers, {beside} beside {dead} dead jobs");
@@ -165,6 +182,8 @@ async fn claim_renewal_and_finish_touch_as_few_buffers_beside_many_dead_jobs_und
             assert!((1..=limit_beside).contains(&beside), "{what}: {beside} buffers beside {dead} dead jobs");
         }
     }
+    println!("a look: {looks:?} buffers");
+    assert!(looks.iter().all(|look| (1..=LOOK_BUFFERS).contains(look)), "a look: {looks:?} buffers");
     let is_kept: i64 = holder.query_one("select count(*) from faultline.jobs", &[]).await.unwrap().get(0);
     assert_eq!(is_kept, i64::from(ALIVE - LIVES * BATCH), "the snapshot is held");
 }

@@ -44,7 +44,7 @@ fn hot() -> Vec<Hot> {
     vec![
         in_order("claim", include_str!("../../sql/claim.sql"), "'q', {nil}, {nil}, 1000, 10, {floors}", false),
         in_order("recover_claim", include_str!("../../sql/recover_claim.sql"), "'q', {nil}, {floors}, 1000", false),
-        in_order("watch", include_str!("../../sql/watch.sql"), "array['q'], 1000", true),
+        in_order("watch", include_str!("../../sql/watch.sql"), "1000, array['q','q','q','q'], {floors}", true),
         in_order("queues", include_str!("../../sql/queues.sql"), "array['q'], 1000", true),
         by_id("renew", include_str!("../../sql/renew.sql"), "'q', {ids}, {ids}, 1000"),
         by_id("held", include_str!("../../sql/held.sql"), "'q', {ids}, {ids}"),

@@ -7,7 +7,7 @@ use crate::common::{
 use faultline_core::{JobId, NewJob, State, WorkerId};
 use faultline_store::lease::{Floors, claim, renew};
 use faultline_store::presence::{WorkerFacts, register, stop};
-use faultline_store::reap::{REAP_LIMIT, Reaped, bury, reap as reap_of, rehearse, watch};
+use faultline_store::reap::{LookFloors, REAP_LIMIT, Reaped, bury, reap as reap_of, rehearse, watch, watch_from};
 use faultline_store::{Database, Error, Plans, Session};
 use std::collections::HashSet;
 
@@ -181,10 +181,9 @@ async fn a_worker_is_absent_only_while_its_session_is_gone() {
     leave(&session, back).await;
     assert_eq!(buried(&session, id).await, [(held.id, State::Queued)]);
     assert_eq!(facts(&session, held.id).await.short(), "queued 1/1 [1:lost]");
-    assert_eq!(
-        watch(&session, &queues(), LOOK_AT).await.unwrap(),
-        faultline_store::reap::Watch { due: queues(), ..Default::default() }
-    );
+    let found = watch(&session, &queues(), LOOK_AT).await.unwrap();
+    let floors = found.floors.clone();
+    assert_eq!(found, faultline_store::reap::Watch { due: queues(), floors, ..Default::default() });
 }
 
 #[tokio::test]
@@ -441,4 +440,66 @@ async fn leases_are_judged_by_the_databases_clock_whatever_a_session_calls_time(
     assert_eq!(value::<String>(&elsewhere, "show timezone", &[]).await, "Pacific/Kiritimati");
     session.batch_execute("set timezone = 'Pacific/Kiritimati'").await.unwrap();
     assert_eq!(reap(&session, &queues(), &[], LOOK_AT).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_look_from_its_floors_sees_each_job_until_it_ends_and_what_comes_after() {
+    let db = Db::migrated();
+    let session = reaper(&db).await;
+    let look = async |floors: &LookFloors| {
+        let found = watch_from(&session, floors, LOOK_AT).await.unwrap();
+        ((found.due.len(), found.running, found.expired), found.floors)
+    };
+    put(&session, &NewJob { priority: 1, ..job() }).await;
+    put_many(&session, 3).await;
+    let (urgent, first) = (take_for(&session, worker(), 1, LONG).await, worker());
+    let held = take_for(&session, first, 2, EXPIRED).await;
+    let (seen, floors) = look(&LookFloors::head(&queues())).await;
+    assert_eq!(seen, (1, true, vec![first]));
+    assert_eq!(look(&floors).await.0, seen, "nothing has moved");
+
+    assert_eq!(end(&session, &urgent[0], complete()).await, SUCCEEDED);
+    assert_eq!(end(&session, &held[0], complete()).await, SUCCEEDED);
+    let (again, floors) = look(&floors).await;
+    assert_eq!(again, seen, "the other one goes on");
+    assert_eq!(told(&reap(&session, &queues(), &[], LOOK_AT).await.unwrap()), [(held[1].id, State::Queued)]);
+    let (waiting, floors) = look(&floors).await;
+    assert_eq!(waiting, (1, false, vec![]), "it waits where it was");
+    let both = take_for(&session, worker(), 2, LONG).await;
+    assert!(both.iter().any(|job| job.id == held[1].id));
+    for job in &both {
+        assert_eq!(end(&session, job, complete()).await, SUCCEEDED);
+    }
+    let (empty, floors) = look(&floors).await;
+    assert_eq!(empty, (0, false, vec![]));
+    put(&session, &NewJob { priority: 4, ..job() }).await;
+    put(&session, &job()).await;
+    let (new, floors) = look(&floors).await;
+    assert_eq!(new, (1, false, vec![]));
+    assert_eq!(take_for(&session, worker(), 9, LONG).await.len(), 2);
+    assert_eq!(look(&floors).await.0, (0, true, vec![]));
+}
+
+#[tokio::test]
+async fn what_was_committed_late_is_seen_from_the_head_and_from_then_on_from_the_floors() {
+    let db = Db::migrated();
+    let session = reaper(&db).await;
+    let empty = watch(&session, &queues(), LOOK_AT).await.unwrap();
+    put_many(&session, 1).await;
+    session.execute("update faultline.jobs set next_run_at = next_run_at - interval '1 minute'", &[]).await.unwrap();
+    let owner = worker();
+    assert_eq!(take_for(&session, owner, 1, EXPIRED).await.len(), 1);
+    let behind = watch_from(&session, &empty.floors, LOOK_AT).await.unwrap();
+    assert_eq!((behind.running, behind.expired), (false, vec![]));
+    let from_head = watch(&session, &queues(), LOOK_AT).await.unwrap();
+    assert_eq!(from_head.expired, [owner]);
+    assert_eq!(watch_from(&session, &from_head.floors, LOOK_AT).await.unwrap().expired, [owner]);
+}
+
+#[test]
+fn floors_are_of_their_queues_only() {
+    let [a, b, both] = [vec!["a".into()], vec!["b".into()], vec!["b".into(), "a".into()]];
+    let floors = LookFloors::head(&both);
+    assert!(floors.are_of(&both) && floors.are_of(&["a".into(), "b".into()]));
+    assert!(!floors.are_of(&a) && !LookFloors::head(&a).are_of(&b) && !LookFloors::default().are_of(&a));
 }

@@ -1,7 +1,7 @@
 //! Recovers jobs of dead workers, and sees what there is to do.
 //!
 //! Nobody is elected: every worker does this for its queues, a server for all. Once a second it looks at the heads of its
-//! queues. It guarantees that, while the database is up, no lease stays expired for longer than half a lease time and some
+//! queues, or, where that has become dear, from where the last look found its first job on. It guarantees that, while the database is up, no lease stays expired for longer than half a lease time and some
 //! seconds; it never ends a lease early by its own clock, since the statement compares with the database's.
 //!
 //! A worker is missed when the backend of its presence session is gone, or when a lease of it has expired. It has a grace time from
@@ -34,7 +34,7 @@ use crate::link::Link;
 use crate::worker::DEFAULT_LEASE_TTL;
 use faultline_core::{State, WorkerId};
 use faultline_metrics::Metrics;
-use faultline_store::reap::{Reaped, Watch, bury, commits, queue_names, rehearse, watch};
+use faultline_store::reap::{LookFloors, Reaped, Watch, bury, commits, queue_names, rehearse, watch_from};
 use faultline_store::{Plans, Result, Session, maintain, rollup};
 use missed::Missed;
 use pace::Pace;
@@ -79,6 +79,10 @@ pub struct Reaper {
     /// When the next look is planned.
     next_look: Instant,
     pace: Pace,
+    /// Where the next look may begin; none: at the head.
+    floors: Option<LookFloors>,
+    /// Whether the last look from the head found a job that runs: it may be behind the floors.
+    runs: bool,
     /// Whether no look has failed since the start, or contact has lasted for a lease time since the last that did.
     steady: bool,
     /// Workers whose presence is missing.
@@ -119,6 +123,8 @@ impl Reaper {
             contact_since: None,
             next_look: now,
             pace: Pace::new(),
+            floors: None,
+            runs: false,
             sessions: 0,
             steady: true,
             absent: Missed::default(),
@@ -185,6 +191,7 @@ impl Reaper {
     /// What was seen before says nothing any more.
     fn lose_contact(&mut self) {
         self.contact_since = None;
+        self.floors = None;
         self.steady = false;
         self.absent.forget_all();
         self.expired.forget_all();
@@ -199,14 +206,17 @@ impl Reaper {
         }
         let queues = self.queue_names().await?;
         self.metrics.engine().looks_after(&queues);
-        let look_at = self.look_at;
+        let floors = self.floors.take().filter(|floors| floors.are_of(&queues) && !self.pace.is_head_due(began));
+        let from_head = floors.is_none();
+        let floors = floors.unwrap_or_else(|| LookFloors::head(&queues));
+        let (look_at, runs) = (self.look_at, self.runs);
         let look = async |session: &Session| {
             let asked = Instant::now();
-            let found = watch(session, &queues, look_at).await?;
+            let found = watch_from(session, &floors, look_at).await?;
             let took = asked.elapsed();
             // What is due can be claimed, whatever becomes of the rest of this look.
             see(&found);
-            if found.running {
+            if found.running || runs {
                 commits(session).await?;
             }
             let missed = [&found.absent[..], &found.not_back, &found.expired].concat();
@@ -224,8 +234,9 @@ impl Reaper {
             }
             Ok((found, took, locked))
         };
-        let (found, took, locked) = self.link.call(look).await?;
+        let (mut found, took, locked) = self.link.call(look).await?;
         let now = Instant::now();
+        self.floors = Some(std::mem::take(&mut found.floors));
         if now.duration_since(began) > gap {
             self.lose_contact();
         }
@@ -237,6 +248,10 @@ impl Reaper {
         }
         self.sessions = sessions;
         self.pace.after(took, found.workers, self.lease_ttl);
+        if from_head {
+            self.pace.after_head(took, found.workers, now);
+            self.runs = found.running;
+        }
         self.look_at = found.slots.saturating_add(LOOK_BEYOND);
         let contact_since = *self.contact_since.get_or_insert(now);
         let held_off = now.duration_since(contact_since) >= self.lease_ttl;

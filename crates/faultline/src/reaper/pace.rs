@@ -1,14 +1,17 @@
-//! How often to look, by what looks cost the database.
+//! How often to look, and how often from the head, by what looks cost the database.
 
 use std::collections::VecDeque;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// Between two looks; what becomes due in between is awaited by a timer. With one sign of life each five seconds an idle worker
 /// stays at one statement a second.
 pub(crate) const TICK: Duration = Duration::from_millis(1400);
-/// A look may take one part in this many of the time of all processes together: under a snapshot that was forgotten open it has to
-/// pass the entries of every job that has ended since.
+/// A look may take one part in this many of the time of all processes together.
 const LOOK_SHARE: u32 = 20;
+/// And one from the head only so much: under a snapshot that was forgotten open it has to pass the entries of every job that has
+/// ended since, while others see from their floors on what waits, runs or has expired there.
+const HEAD_SHARE: u32 = 50;
 /// A look is dear if so many in a row were: one that waited for a busy machine, or was the first of its session, costs the
 /// database nothing, and jobs of dead workers wait for the next.
 const COSTS: usize = 3;
@@ -21,25 +24,40 @@ pub(super) struct Pace {
     costs: VecDeque<Duration>,
     /// The least time between two looks, by that.
     pub(super) tick: Duration,
+    /// When a look begins at the head again.
+    head_at: Option<Instant>,
 }
 
 impl Pace {
     pub(super) fn new() -> Self {
-        Self { costs: VecDeque::with_capacity(COSTS), tick: TICK }
+        Self { costs: VecDeque::with_capacity(COSTS), tick: TICK, head_at: None }
     }
 
-    /// A look of one of so many processes took so long.
+    /// Whether the next look is one from the head.
+    pub(super) fn is_head_due(&self, now: Instant) -> bool {
+        self.head_at.is_none_or(|at| at <= now)
+    }
+
+    /// A look of one of so many processes took so long, until now.
     pub(super) fn after(&mut self, cost: Duration, workers: i64, lease_ttl: Duration) {
         if self.costs.len() == COSTS {
             self.costs.pop_front();
         }
         self.costs.push_back(cost);
         let cost = self.costs.iter().min().filter(|_| self.costs.len() == COSTS).copied().unwrap_or_default();
-        let processes = u32::try_from(workers.max(1)).unwrap_or(u32::MAX);
         // Contact that is asked for less often than once a lease time proves nothing.
         let longest = LONGEST_TICK.min(lease_ttl).max(TICK);
-        self.tick = (cost * LOOK_SHARE).saturating_mul(processes).clamp(TICK, longest);
+        self.tick = (cost * LOOK_SHARE).saturating_mul(processes(workers)).clamp(TICK, longest);
     }
+
+    /// The same of one from the head.
+    pub(super) fn after_head(&mut self, cost: Duration, workers: i64, now: Instant) {
+        self.head_at = Some(now + (cost * HEAD_SHARE).saturating_mul(processes(workers)).min(LONGEST_TICK));
+    }
+}
+
+fn processes(workers: i64) -> u32 {
+    u32::try_from(workers.max(1)).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
@@ -58,5 +76,17 @@ mod tests {
         }
         pace.after(dear, 4, lease_ttl);
         assert!(pace.tick > TICK && pace.tick <= lease_ttl);
+    }
+
+    #[test]
+    fn a_dear_look_from_the_head_is_followed_by_others_that_are_not() {
+        let (mut pace, now) = (Pace::new(), Instant::now());
+        assert!(pace.is_head_due(now), "the first");
+        pace.after_head(Duration::from_millis(20), 1, now);
+        assert!(pace.is_head_due(now + TICK), "a cheap one is followed by the next");
+        pace.after_head(Duration::from_millis(100), 2, now);
+        assert!(!pace.is_head_due(now + Duration::from_secs(9)) && pace.is_head_due(now + Duration::from_secs(10)));
+        pace.after_head(Duration::from_secs(10), 2, now);
+        assert!(pace.is_head_due(now + LONGEST_TICK), "it comes in the end");
     }
 }

@@ -6,6 +6,8 @@ use faultline_core::{JobId, LeaseId, State};
 use faultline_store::ClientWrapper;
 use faultline_store::lease::{Floors, claim};
 
+/// A look that costs so much is followed by no other one from the head during a test.
+const LONGEST: Duration = Duration::from_secs(60);
 /// How long anything may take here.
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -258,5 +260,52 @@ fn commits_that_hang_break_the_contact_while_jobs_run() {
         let (looked, ()) = tokio::join!(reaper.look(&|_| {}), hang);
         looked.unwrap();
         assert!(reaper.contact_since.is_some_and(|since| since > first));
+    });
+}
+
+/// Where looks from the head are dear they are rare. What one of them finds behind the floors is kept in sight by those between.
+#[test]
+fn a_lease_that_expired_behind_the_floors_is_reaped() {
+    let runtime = runtime();
+    let database = testing::database(migrate);
+    runtime.block_on(async {
+        let client = Client::lazy(&database.url()).unwrap();
+        let mut reaper = Reaper::of(&client, vec!["default".into()], Arc::default()).lease_ttl(Duration::from_secs(2));
+        let back = Link::new(&client, "test", Plans::Free);
+        let back = async |sql: &str| back.call(async |session| Ok(session.batch_execute(sql).await?)).await.unwrap();
+        let dear = |reaper: &mut Reaper| reaper.pace.after_head(LONGEST, 1, Instant::now());
+        reaper.look(&|_| {}).await.unwrap();
+        reaper.contact_since = Instant::now().checked_sub(LIMIT);
+        dear(&mut reaper);
+        let (id, owner) = expired(&client).await;
+        back("update faultline.jobs set next_run_at = next_run_at - interval '1 hour'").await;
+        let look = async |reaper: &mut Reaper| {
+            reaper.next_look = Instant::now();
+            reaper.look(&|_| {}).await.unwrap().expired
+        };
+        assert_eq!(look(&mut reaper).await, [], "it is behind the floors");
+        reaper.floors = None;
+        assert_eq!(look(&mut reaper).await, [owner]);
+        dear(&mut reaper);
+        let began = Instant::now();
+        while is_running(&client, id).await {
+            assert!(began.elapsed() < LIMIT);
+            assert_eq!(look(&mut reaper).await, [owner]);
+        }
+        assert!(began.elapsed() >= reaper.lease_ttl / EXPIRY_GRACE);
+    });
+}
+
+/// An outage, or another primary: rows may be back that had ended.
+#[test]
+fn after_an_outage_a_look_begins_at_the_head() {
+    let runtime = runtime();
+    let database = testing::database(migrate);
+    runtime.block_on(async {
+        let mut reaper = Reaper::all_queues(&Client::lazy(&database.url()).unwrap());
+        reaper.look(&|_| {}).await.unwrap();
+        assert!(reaper.floors.is_some());
+        reaper.lose_contact();
+        assert!(reaper.floors.is_none());
     });
 }

@@ -18,7 +18,7 @@ use crate::worker::{LAST_WORDS, Shared, Wake};
 use faultline_core::LeaseId;
 use faultline_metrics::{Cause, Held, KindMetrics, MAX_KINDS, Operation, QueueMetrics, Resolution};
 use faultline_store::finish::{Ending, Finish};
-use faultline_store::lease::{ClaimedJob, Floors, claim, recover_claim};
+use faultline_store::lease::{ClaimedJob, Floors, LATE, claim, recover_claim};
 use faultline_store::{Error, Plans, Result};
 use faultline_trace::{Batch, Deed, TraceContext};
 use std::collections::HashMap;
@@ -34,10 +34,6 @@ const CLAIM_LIMIT: usize = 1000;
 /// After a full claim, how long the loop lets slots gather unless all are free sooner: a claim has a price of its own, however few jobs it
 /// brings, and slots that gather stand empty.
 const GATHER: Duration = Duration::from_millis(2);
-/// The floors stay this far behind the clock: a job takes its place in the queue when it is inserted, and is seen when its transaction
-/// commits, behind others that were claimed meanwhile. One that took longer waits for a sweep. What was claimed in this time is passed again
-/// by each claim; in a backlog nothing is, since all that waits there is older.
-const LATE: Duration = Duration::from_millis(50);
 /// Between two sweeps of all workers together.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// A sweep may take one part in this many of the time: under a snapshot that was forgotten open it passes the entries of every job that has
