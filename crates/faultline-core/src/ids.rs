@@ -2,6 +2,7 @@
 
 use rand::Rng;
 use serde::{Deserialize, Serialize};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use uuid::Uuid;
 
 macro_rules! id {
@@ -41,6 +42,22 @@ id! {
 }
 
 impl JobId {
+    /// An id of now. Those that one process makes one after the other are in order, also within a millisecond, so that a batch goes to the end
+    /// of the primary key's index: of the random bits twelve are the fraction of the millisecond (RFC 9562, section 6.2, method 3).
+    pub fn now(rng: &mut impl Rng) -> Self {
+        Self::at(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(), rng)
+    }
+
+    fn at(since_epoch: Duration, rng: &mut impl Rng) -> Self {
+        const NANOS_IN_MS: u32 = 1_000_000;
+        let fraction = u64::from(since_epoch.subsec_nanos() % NANOS_IN_MS) * (1 << 12) / u64::from(NANOS_IN_MS);
+        let unix_ms = u64::try_from(since_epoch.as_millis()).unwrap_or(0);
+        let mut rest = [0u8; 10];
+        rng.fill_bytes(&mut rest[2..]);
+        rest[..2].copy_from_slice(&fraction.to_be_bytes()[6..]);
+        Self(uuid::Builder::from_unix_timestamp_millis(unix_ms, &rest).into_uuid())
+    }
+
     /// An id of version 7 (RFC 9562, section 5.7) from the time in Unix milliseconds and 80 random bits.
     pub fn new(unix_ms: u64, rng: &mut impl Rng) -> Self {
         let mut random = [0u8; 10];
@@ -80,5 +97,26 @@ mod tests {
         let later = JobId::new(1_700_000_000_001, &mut rng);
         assert_eq!(earlier.0.get_version_num(), 7);
         assert!(earlier < later);
+    }
+
+    #[test]
+    fn ids_of_one_process_are_in_the_order_of_their_time_within_a_millisecond() {
+        let mut rng = rand::rng();
+        let from = Duration::from_millis(1_700_000_000_000);
+        let ids: Vec<JobId> = (0..2100).map(|n| JobId::at(from + Duration::from_nanos(500 * n), &mut rng)).collect();
+        assert!(ids.is_sorted(), "{ids:?}");
+        let ms = |id: JobId| id.0.get_timestamp().map(|time| time.to_unix());
+        assert_eq!(ids[0].0.get_version_num(), 7);
+        assert_eq!(ms(ids[1999]), ms(ids[0]), "999 µs later it is the same millisecond");
+        assert!(ms(ids[2000]) > ms(ids[0]));
+        assert_ne!(JobId::at(from, &mut rng), JobId::at(from, &mut rng));
+    }
+
+    #[test]
+    fn an_id_of_now_has_the_time_of_now() {
+        let ms = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
+        let (before, id, after) = (ms(), JobId::now(&mut rand::rng()), ms());
+        let own = id.0.as_u128() >> 80;
+        assert!((before..=after).contains(&own));
     }
 }

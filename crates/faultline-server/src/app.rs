@@ -12,7 +12,7 @@ use faultline_core::JobId;
 use faultline_dashboard::{Dashboard, Settings};
 use faultline_store::{ClientWrapper, Database, Error};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -94,8 +94,7 @@ impl App {
     }
 }
 
-/// A new job's id, of now.
+/// A new job's id.
 pub(crate) fn new_job_id() -> JobId {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    JobId::new(u64::try_from(now.as_millis()).unwrap_or(0), &mut rand::rng())
+    JobId::now(&mut rand::rng())
 }

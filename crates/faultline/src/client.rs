@@ -246,16 +246,11 @@ impl Client {
     /// [`Error::Store`]; safe to repeat.
     pub async fn retry(&self, id: JobId) -> Result<Retry, Error> {
         let actor = &self.inner.actor;
-        let successor = new_job_id();
+        let successor = JobId::now(&mut rand::rng());
         let answer = self.inner.database.run(async |client| operate::retry(client, actor, id, successor).await).await?;
         if let Some(operator) = answer.metric() {
             self.metrics().engine().operated(operator);
         }
         Ok(answer)
     }
-}
-
-pub(crate) fn new_job_id() -> JobId {
-    let unix_ms = jiff::Timestamp::now().as_millisecond();
-    JobId::new(u64::try_from(unix_ms).unwrap_or(0), &mut rand::rng())
 }

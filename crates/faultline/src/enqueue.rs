@@ -1,9 +1,9 @@
 //! One job on its way, with its options.
 
-use crate::client::{Client, new_job_id};
+use crate::client::Client;
 use crate::error::Error;
 use faultline_core::job::millis;
-use faultline_core::{Backoff, Invalid, NewJob, Start, limits};
+use faultline_core::{Backoff, Invalid, JobId, NewJob, Start, limits};
 use faultline_store::enqueue::{Enqueued, enqueue_in};
 use faultline_trace::TraceContext;
 use jiff::Timestamp;
@@ -46,7 +46,9 @@ pub struct Enqueue<'a> {
 
 impl<'a> Enqueue<'a> {
     pub(crate) fn new(client: &'a Client, kind: impl Into<String>, payload: &impl Serialize) -> Self {
-        let job = to_raw_value(payload).map(|payload| NewJob::new(new_job_id(), kind, payload)).map_err(Error::Payload);
+        let job = to_raw_value(payload)
+            .map(|payload| NewJob::new(JobId::now(&mut rand::rng()), kind, payload))
+            .map_err(Error::Payload);
         Self { client, job }
     }
 

@@ -12,7 +12,6 @@ use faultline_server::JobView;
 use faultline_store::enqueue::notify;
 use faultline_store::operate::{self, Cancel, Retry};
 use faultline_store::read;
-use jiff::Timestamp;
 use std::process::ExitCode;
 
 /// Runs `faultline job cancel`.
@@ -32,8 +31,7 @@ pub(super) async fn cancel(connection: &Connection, format: Format, id: JobId) -
 
 /// Runs `faultline job retry`.
 pub(super) async fn retry(connection: &Connection, format: Format, id: JobId) -> Done {
-    let now_ms = u64::try_from(Timestamp::now().as_millisecond())?;
-    let successor = JobId::new(now_ms, &mut rand::rng());
+    let successor = JobId::now(&mut rand::rng());
     let retried = connection.run(async |client| operate::retry(client, &actor(), id, successor).await).await?;
     let (id, text) = match retried {
         Retry::Successor { id: new, created: true } => (new, format!("job {id} has ended; {new} runs in its stead")),

@@ -6,6 +6,7 @@ use crate::chart::{Chart, Line, Unit};
 use crate::dashboard::Dashboard;
 use crate::fields::Fields;
 use crate::page::{self, Context, Page, Source};
+use crate::pages::job::new_id;
 use crate::parts::{self, count, figure};
 use crate::visit::Act;
 use axum::Router;
@@ -13,7 +14,6 @@ use axum::extract::Path;
 use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::post;
-use faultline_core::JobId;
 use faultline_store::Error;
 use faultline_store::dashboard::bulk::{self, Action};
 use faultline_store::dashboard::errors::{self, ErrorGroup};
@@ -178,8 +178,7 @@ async fn retry(Path(fingerprint): Path<Uuid>, act: Act) -> axum::response::Resul
         let found = act.call(async |client| errors::failed_jobs(client, group, after).await).await?;
         for batch in found.jobs.chunks(bulk::BATCH) {
             let actor = &act.actor;
-            let changed =
-                act.call(async |client| bulk::act(client, actor, Action::Retry, batch, new_job_id).await).await?;
+            let changed = act.call(async |client| bulk::act(client, actor, Action::Retry, batch, new_id).await).await?;
             retried += changed.total();
         }
         after = found.next;
@@ -188,12 +187,6 @@ async fn retry(Path(fingerprint): Path<Uuid>, act: Act) -> axum::response::Resul
     let retried = parts::of_them(i64::try_from(retried).unwrap_or(i64::MAX), "job", "jobs");
     let more = if is_over { "" } else { " There are more: go on by retrying again." };
     Ok(act.done(&format!("/errors/{fingerprint}"), &format!("Retried {retried}.{more}")))
-}
-
-/// An id for what a retry makes. Its time is of this process; only the order of lists rests on it.
-fn new_job_id() -> JobId {
-    let unix_ms = Timestamp::now().as_millisecond();
-    JobId::new(u64::try_from(unix_ms).unwrap_or(0), &mut rand::rng())
 }
 
 #[cfg(test)]
@@ -207,7 +200,7 @@ mod tests {
             fingerprint: Uuid::from_u128(7),
             pattern: "no route to <b>?</b>".into(),
             sample: "no route to <b>'x'</b>".into(),
-            example_job: JobId(Uuid::from_u128(9)),
+            example_job: faultline_core::JobId(Uuid::from_u128(9)),
             first_seen: now,
             last_seen: now,
             occurrences: 3,

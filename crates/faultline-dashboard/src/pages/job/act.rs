@@ -8,7 +8,7 @@ use faultline_core::{Backoff, JobId, NewJob};
 use faultline_store::enqueue::{self, notify};
 use faultline_store::operate::{self, Cancel, Retry};
 use faultline_store::read::{self, Job};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 pub(super) async fn retry(Path(id): Path<JobId>, act: Act) -> Result<Response> {
     let successor = new_id();
@@ -91,10 +91,9 @@ async fn hint(act: &Act, queue: Option<String>) {
     }
 }
 
-/// A new job's id, of now.
+/// A new job's id.
 pub(crate) fn new_id() -> JobId {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    JobId::new(u64::try_from(now.as_millis()).unwrap_or(0), &mut rand::rng())
+    JobId::now(&mut rand::rng())
 }
 
 fn path(id: JobId) -> String {
