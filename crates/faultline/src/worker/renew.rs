@@ -21,14 +21,16 @@ use faultline_store::lease::{renew, still_held};
 use faultline_store::presence::{WorkerFacts, heartbeat, register, stop};
 use faultline_store::{Error, Plans, Result, Session};
 use std::collections::HashSet;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// Leases that one statement renews at most.
-const RENEW_LIMIT: usize = 5000;
+/// Leases that one statement renews at most. The server tells of work between two statements only, so that thousands in one would
+/// make jobs wait that come meanwhile; and what commits at the same time waits for their log.
+const RENEW_LIMIT: usize = 200;
 /// Renewals in one lease time.
 const RENEWALS: u32 = 3;
 /// Part of that after which a row is tried again that somebody had locked: its lease may end meanwhile, and a reaper come first.
@@ -163,8 +165,18 @@ async fn keep_on(
             }
             () = tokio::time::sleep_until(renew_at) => {
                 let began = Instant::now();
-                hold_unread(shared, rescue, every / 2).await;
-                let all = renew_all(shared, facts, session, every).await?;
+                let renewals = async {
+                    hold_unread(shared, rescue, every / 2).await;
+                    renew_all(shared, facts, session, every).await
+                };
+                let mut renewals = pin!(renewals);
+                let all = loop {
+                    tokio::select! {
+                        biased;
+                        all = &mut renewals => break all?,
+                        hint = hints.recv() => heed(shared, hint)?,
+                    }
+                };
                 shared.leases.renewed(began.into_std());
                 shared.client.database().note(&Ok(()));
                 pause.reset();
@@ -173,17 +185,21 @@ async fn keep_on(
             () = shared.home.doubted() => {
                 return Err(Error::Unreachable { reason: "other sessions of this worker reach another server".into() });
             }
-            hint = hints.recv() => match hint {
-                Some(payload) => {
-                    let hint = Hint::of(&payload);
-                    if let Some(wake) = shared.wake.get(hint.queue) {
-                        if hint.behind { wake.sweep() } else { wake.hint.notify_one() }
-                    }
-                }
-                None => return Err(Error::Unreachable { reason: "the session ended".into() }),
-            },
+            hint = hints.recv() => heed(shared, hint)?,
         }
     }
+}
+
+/// Wakes the loop of the queue that has work.
+fn heed(shared: &Shared, payload: Option<String>) -> Result<()> {
+    let Some(payload) = payload else {
+        return Err(Error::Unreachable { reason: "the session ended".into() });
+    };
+    let hint = Hint::of(&payload);
+    if let Some(wake) = shared.wake.get(hint.queue) {
+        if hint.behind { wake.sweep() } else { wake.hint.notify_one() }
+    }
+    Ok(())
 }
 
 async fn listen(session: &Session) -> Result<()> {
