@@ -45,3 +45,29 @@ fn the_shortest_lease_lasts_through_thousands_of_renewals() {
         assert_eq!(stage.reaps(), 0);
     });
 }
+
+/// Thousands of renewals take a while, and on the same session come the hints that there is work.
+#[test]
+fn work_that_comes_amid_thousands_of_renewals_does_not_wait_for_the_rest() {
+    const LONG_ONES: u32 = 6000;
+    const SHORT_ONE: u128 = 10_000;
+    play(3, async |stage| {
+        let slots = LONG_ONES as usize + 1;
+        let worker = stage.worker_with("a", |worker| worker.queue("default", slots).grace(secs(1)));
+        stage.pass(secs(1)).await;
+        for first in (1..=u128::from(LONG_ONES)).step_by(1000) {
+            stage.enqueue(first..first + 1000, secs(60)).await;
+        }
+        stage.until(|event| matches!(event, Event::Renewed { .. })).await;
+        let sent_ms = stage.world.elapsed_ms();
+        stage.enqueue([SHORT_ONE], secs(1)).await;
+        stage.until(|event| matches!(event, Event::Started { job, .. } if job.as_u128() == SHORT_ONE)).await;
+        let took_ms = stage.world.elapsed_ms() - sent_ms;
+        stage.pass(secs(1)).await;
+        let log = stage.world.log().entries();
+        let renewals = log.iter().filter(|entry| matches!(entry.event, Event::Renewed { .. }));
+        let round_ms = renewals.map(|entry| entry.at_ms).max().unwrap() - sent_ms;
+        assert!(took_ms < round_ms / 2, "it started after {took_ms} ms, the renewals took {round_ms}");
+        worker.stop().await;
+    });
+}
