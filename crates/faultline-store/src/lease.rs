@@ -52,7 +52,7 @@ pub struct ClaimedJob {
 }
 
 /// Floors stay this far behind the clock: a job takes its place in the queue when it is inserted, and is seen when its transaction
-/// commits, behind others that were claimed meanwhile. One that took longer waits for a sweep. What was claimed in this time is passed again
+/// commits, behind others that were claimed meanwhile. One that took longer waits for a scan from the head. What was claimed in this time is passed again
 /// by each claim; in a backlog nothing is, since all that waits there is older.
 pub const LATE: Duration = Duration::from_millis(50);
 

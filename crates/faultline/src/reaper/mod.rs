@@ -1,8 +1,10 @@
 //! Recovers jobs of dead workers, and sees what there is to do.
 //!
 //! Nobody is elected: every worker does this for its queues, a server for all. Once a second it looks at the heads of its
-//! queues, or, where that has become dear, from where the last look found its first job on. It guarantees that, while the database is up, no lease stays expired for longer than half a lease time and some
-//! seconds; it never ends a lease early by its own clock, since the statement compares with the database's.
+//! queues, or, where that has become dear, from where the last look found its first job on. It guarantees that, while the database
+//! is up, no lease stays expired for longer than half a lease time and some seconds (or, of a job that was committed late while looks from
+//! the head are dear, the time between two of those); it never ends a lease early by its own clock, since the statement compares with
+//! the database's.
 //!
 //! A worker is missed when the backend of its presence session is gone, or when a lease of it has expired. It has a grace time from
 //! there, two seconds or half a lease time, and then all that it leaves is judged together. Leases of one dead worker run out within a
@@ -249,7 +251,7 @@ impl Reaper {
         self.sessions = sessions;
         self.pace.after(took, found.workers, self.lease_ttl);
         if from_head {
-            self.pace.after_head(took, found.workers, now);
+            self.pace.after_head(took, found.workers, self.lease_ttl, now);
             self.runs = found.running;
         }
         self.look_at = found.slots.saturating_add(LOOK_BEYOND);

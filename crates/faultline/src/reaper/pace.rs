@@ -45,15 +45,18 @@ impl Pace {
         }
         self.costs.push_back(cost);
         let cost = self.costs.iter().min().filter(|_| self.costs.len() == COSTS).copied().unwrap_or_default();
-        // Contact that is asked for less often than once a lease time proves nothing.
-        let longest = LONGEST_TICK.min(lease_ttl).max(TICK);
-        self.tick = (cost * LOOK_SHARE).saturating_mul(processes(workers)).clamp(TICK, longest);
+        self.tick = (cost * LOOK_SHARE).saturating_mul(processes(workers)).clamp(TICK, longest(lease_ttl));
     }
 
     /// The same of one from the head.
-    pub(super) fn after_head(&mut self, cost: Duration, workers: i64, now: Instant) {
-        self.head_at = Some(now + (cost * HEAD_SHARE).saturating_mul(processes(workers)).min(LONGEST_TICK));
+    pub(super) fn after_head(&mut self, cost: Duration, workers: i64, lease_ttl: Duration, now: Instant) {
+        self.head_at = Some(now + (cost * HEAD_SHARE).saturating_mul(processes(workers)).min(longest(lease_ttl)));
     }
+}
+
+/// Contact that is asked for less often than once a lease time proves nothing.
+fn longest(lease_ttl: Duration) -> Duration {
+    LONGEST_TICK.min(lease_ttl).max(TICK)
 }
 
 fn processes(workers: i64) -> u32 {
@@ -80,13 +83,13 @@ mod tests {
 
     #[test]
     fn a_dear_look_from_the_head_is_followed_by_others_that_are_not() {
-        let (mut pace, now) = (Pace::new(), Instant::now());
+        let (mut pace, now, lease_ttl) = (Pace::new(), Instant::now(), Duration::from_secs(15));
         assert!(pace.is_head_due(now), "the first");
-        pace.after_head(Duration::from_millis(20), 1, now);
+        pace.after_head(Duration::from_millis(20), 1, lease_ttl, now);
         assert!(pace.is_head_due(now + TICK), "a cheap one is followed by the next");
-        pace.after_head(Duration::from_millis(100), 2, now);
+        pace.after_head(Duration::from_millis(100), 2, lease_ttl, now);
         assert!(!pace.is_head_due(now + Duration::from_secs(9)) && pace.is_head_due(now + Duration::from_secs(10)));
-        pace.after_head(Duration::from_secs(10), 2, now);
-        assert!(pace.is_head_due(now + LONGEST_TICK), "it comes in the end");
+        pace.after_head(Duration::from_secs(10), 2, lease_ttl, now);
+        assert!(pace.is_head_due(now + lease_ttl), "it comes in the end");
     }
 }

@@ -6,7 +6,7 @@ use faultline_core::{JobId, LeaseId, State};
 use faultline_store::ClientWrapper;
 use faultline_store::lease::{Floors, claim};
 
-/// A look that costs so much is followed by no other one from the head during a test.
+/// As long as that no other look from the head follows one that costs so much.
 const LONGEST: Duration = Duration::from_secs(60);
 /// How long anything may take here.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -273,7 +273,7 @@ fn a_lease_that_expired_behind_the_floors_is_reaped() {
         let mut reaper = Reaper::of(&client, vec!["default".into()], Arc::default()).lease_ttl(Duration::from_secs(2));
         let back = Link::new(&client, "test", Plans::Free);
         let back = async |sql: &str| back.call(async |session| Ok(session.batch_execute(sql).await?)).await.unwrap();
-        let dear = |reaper: &mut Reaper| reaper.pace.after_head(LONGEST, 1, Instant::now());
+        let dear = |reaper: &mut Reaper| reaper.pace.after_head(LONGEST, 1, LONGEST, Instant::now());
         reaper.look(&|_| {}).await.unwrap();
         reaper.contact_since = Instant::now().checked_sub(LIMIT);
         dear(&mut reaper);
