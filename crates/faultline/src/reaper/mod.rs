@@ -3,7 +3,7 @@
 //! Nobody is elected: every worker does this for its queues, a server for all. Once a second it looks at the heads of its
 //! queues, or, where that has become dear, from where the last look found its first job on. It guarantees that, while the database
 //! is up, no lease stays expired for longer than half a lease time and some seconds (or, of a job that was committed late while looks from
-//! the head are dear, the time between two of those); it never ends a lease early by its own clock, since the statement compares with
+//! the head are dear, the time between two of those, a lease time at most); it never ends a lease early by its own clock, since the statement compares with
 //! the database's.
 //!
 //! A worker is missed when the backend of its presence session is gone, or when a lease of it has expired. It has a grace time from
