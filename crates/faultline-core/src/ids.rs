@@ -42,8 +42,9 @@ id! {
 }
 
 impl JobId {
-    /// An id of now. Those that one process makes one after the other are in order, also within a millisecond, so that a batch goes to the end
-    /// of the primary key's index: of the random bits twelve are the fraction of the millisecond (RFC 9562, section 6.2, method 3).
+    /// An id of now. Those that one process makes one after the other are in order within a millisecond too, so that a batch goes to the end
+    /// of the primary key's index: of the random bits twelve are the fraction of the millisecond (RFC 9562, section 6.2, method 3). Nothing may
+    /// rest on that order: within a quarter of a microsecond there is none, and the process's clock may be set back.
     pub fn now(rng: &mut impl Rng) -> Self {
         Self::at(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(), rng)
     }

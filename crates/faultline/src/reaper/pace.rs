@@ -38,7 +38,7 @@ impl Pace {
         self.head_at.is_none_or(|at| at <= now)
     }
 
-    /// A look of one of so many processes took so long, until now.
+    /// A look of one of so many processes took so long.
     pub(super) fn after(&mut self, cost: Duration, workers: i64, lease_ttl: Duration) {
         if self.costs.len() == COSTS {
             self.costs.pop_front();
@@ -48,7 +48,7 @@ impl Pace {
         self.tick = (cost * LOOK_SHARE).saturating_mul(processes(workers)).clamp(TICK, longest(lease_ttl));
     }
 
-    /// The same of one from the head.
+    /// A look from the head took so long, until now.
     pub(super) fn after_head(&mut self, cost: Duration, workers: i64, lease_ttl: Duration, now: Instant) {
         self.head_at = Some(now + (cost * HEAD_SHARE).saturating_mul(processes(workers)).min(longest(lease_ttl)));
     }
